@@ -1,0 +1,1 @@
+//! Ovation: a real-time reaction counter, tuned for connection density.

@@ -1,0 +1,2 @@
+//! The `ovation` binary: all of it is [`ovation::cli`].
+fn main() {}
