@@ -1,1 +1,5 @@
 //! Ovation: a real-time reaction counter, tuned for connection density.
+
+pub mod protocol;
+pub mod room;
+pub mod store;
