@@ -85,6 +85,7 @@ impl Counts {
 /// One room in memory.
 #[derive(Debug)]
 pub struct Room {
+    id: u64,
     party: String,
     name: String,
     store: Arc<Store>,
@@ -123,7 +124,9 @@ impl Room {
             kinds: kinds.into_iter().map(Kind::from).collect(),
             encoded: None,
         };
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             party: party.to_owned(),
             name: name.to_owned(),
             store: Arc::clone(store),
@@ -133,6 +136,11 @@ impl Room {
             notified: Bits::default(),
             state: Mutex::new(state),
         }
+    }
+
+    /// A number that no other room in this process has or will have.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The counter of a kind. A kind that the room doesn't have yet is added, at zero.
