@@ -1,2 +1,5 @@
 //! The `ovation` binary: all of it is [`ovation::cli`].
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    ovation::cli::main()
+}

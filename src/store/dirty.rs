@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A flag that is cheap to set again and again, with one waiter.
 ///
@@ -53,6 +54,19 @@ impl Dirty {
                 .wait(guard)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Waits for `time`, or until stopped. A mark made meanwhile does not end the wait.
+    pub(super) fn rest(&self, time: Duration) {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // A poisoned lock guards nothing.
+        let _ = self
+            .changed
+            .wait_timeout_while(guard, time, |()| !self.is_stopped());
     }
 
     fn notify(&self) {

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashTable;
 use thiserror::Error;
@@ -279,7 +279,17 @@ impl Store {
         self.dirty.wait()
     }
 
-    /// Lets [`Store::wait_until_dirty`] return from now on.
+    /// Waits for `time`, or until [`Store::stop_waiting`] was called.
+    pub fn rest(&self, time: Duration) {
+        self.dirty.rest(time);
+    }
+
+    /// Whether [`Store::stop_waiting`] was called.
+    pub fn is_stopped(&self) -> bool {
+        self.dirty.is_stopped()
+    }
+
+    /// Lets the waits return from now on.
     pub fn stop_waiting(&self) {
         self.dirty.stop();
     }
