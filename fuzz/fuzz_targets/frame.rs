@@ -10,4 +10,6 @@ mod oracle;
 
 const LIMIT: usize = 1 << 12;
 
-fuzz_target!(|bytes: &[u8]| oracle::agree(bytes, LIMIT));
+fuzz_target!(|bytes: &[u8]| {
+    oracle::agree(bytes, LIMIT);
+});

@@ -4,6 +4,7 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
+//! - [`sys`]: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
 //! - An event comes once. A connection that stops being read before its socket would block goes
@@ -25,10 +26,12 @@ mod listener;
 mod metrics;
 pub mod rooms;
 mod slab;
+pub mod sys;
 mod timers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -122,6 +125,12 @@ pub struct Seed {
 }
 
 impl Seed {
+    /// The descriptors that move with the parts to the reactor's thread.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let listeners = self.listeners.iter().map(Listener::as_raw_fd);
+        listeners.chain([self.poll.as_raw_fd()]).collect()
+    }
+
     /// The parts of a reactor that accepts from `listeners`.
     ///
     /// # Errors
@@ -178,11 +187,11 @@ impl<A: App> Reactor<A> {
     pub fn new(seed: Seed, app: A, limits: Limits, open: Arc<AtomicUsize>) -> io::Result<Self> {
         let Seed {
             poll,
-            listeners,
+            mut listeners,
             bell,
             metrics,
         } = seed;
-        for (index, listener) in listeners.iter().enumerate() {
+        for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), listener_token(index))?;
         }
         let connections = Connections::new(poll.registry().try_clone()?, Arc::clone(&metrics));
