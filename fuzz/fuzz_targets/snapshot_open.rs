@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
                 {
                     let before = counter.get();
                     counter.add(3);
-                    drop(store);
+                    drop((counter, store));
                     let (store, _) = Store::open(&path, 4 * MIN_FILE_BYTES, 100).unwrap();
                     let room = store.find("main", "talk").unwrap();
                     let kinds = store.kinds(room);
