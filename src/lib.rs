@@ -1,1 +1,3 @@
 //! Ovation: a real-time reaction counter, tuned for connection density.
+
+pub mod swarm;

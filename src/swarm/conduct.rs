@@ -1,0 +1,522 @@
+//! The conductor: starts the workers, leads them through the phases of a mode, and sums up.
+
+use super::SwarmError;
+use super::board::{Board, Figures, Phase};
+use super::client::micros_histogram;
+use super::plan::{Activity, Plan};
+use super::procfs::{KernelSample, ProcessSample};
+use super::report::{
+    Exactness, Kernel, Load, Own, Percentiles, Report, Server, ServerLoad, Slow, Wave, growth_per,
+    per,
+};
+use super::worker::{self, Tally};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often the conductor looks at the workers' figures.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// From the last connection until memory is sampled.
+const SETTLE: Duration = Duration::from_millis(300);
+/// After everyone is on the count: a few ticks in which nobody may get beyond it.
+const AFTERMATH: Duration = Duration::from_millis(200);
+const STACK_BYTES: usize = 256 << 10;
+
+/// Everything that is sampled, at one moment.
+#[derive(Debug, Clone)]
+struct Moment {
+    at: Instant,
+    figures: Figures,
+    server: Option<ProcessSample>,
+    own: Option<ProcessSample>,
+    kernel: Option<KernelSample>,
+}
+
+/// A wave of connections as the conductor saw it.
+#[derive(Debug)]
+struct Connected {
+    opened: u64,
+    failed: u64,
+    hung: u64,
+    seconds: f64,
+}
+
+/// The measured phase as the conductor saw it.
+#[derive(Debug)]
+struct Measured {
+    before: Moment,
+    after: Moment,
+    /// After those who did not read had their time to catch up.
+    end: Figures,
+}
+
+struct Conductor {
+    board: Arc<Board>,
+    workers: Vec<JoinHandle<io::Result<Tally>>>,
+    pid: Option<u32>,
+    progress: ProgressBar,
+    stopped_by: Option<String>,
+}
+
+/// Carries a plan out; `pid` is the server's process.
+pub(super) fn conduct(plan: Plan, pid: Option<u32>, url: &str) -> Result<Report, SwarmError> {
+    let mut conductor = Conductor {
+        board: Arc::new(Board::new(plan)),
+        workers: Vec::new(),
+        pid,
+        progress: progress_bar(),
+        stopped_by: None,
+    };
+    let start = conductor.moment()?;
+    conductor.start_workers()?;
+    let outcome = conductor.perform();
+    conductor.board.enter(Phase::Done);
+    let tallies = conductor.join_workers()?;
+    let stopped_by = conductor.stopped_by.take();
+    conductor.progress.finish_and_clear();
+    outcome.map(|outcome| outcome.report(&conductor.board.plan, url, &start, tallies, stopped_by))
+}
+
+/// What the phases of a mode brought.
+struct Outcome {
+    connect: Connected,
+    connected: Moment,
+    reconnect: Option<Connected>,
+    measured: Option<Measured>,
+    end: Figures,
+    pid: Option<u32>,
+}
+
+impl Conductor {
+    fn moment(&self) -> Result<Moment, SwarmError> {
+        let server = self
+            .pid
+            .map(|pid| ProcessSample::of(pid).map_err(|error| SwarmError::Pid { pid, error }))
+            .transpose()?;
+        Ok(Moment {
+            at: Instant::now(),
+            figures: self.board.sum(),
+            server,
+            own: ProcessSample::of(std::process::id()).ok(),
+            kernel: KernelSample::now().ok(),
+        })
+    }
+
+    fn start_workers(&mut self) -> Result<(), SwarmError> {
+        for number in 0..self.board.plan.threads {
+            let board = Arc::clone(&self.board);
+            let worker = thread::Builder::new()
+                .name(format!("swarm-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || worker::run(board, number));
+            match worker {
+                Ok(worker) => self.workers.push(worker),
+                Err(error) => {
+                    self.board.enter(Phase::Done);
+                    return Err(SwarmError::Worker(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn join_workers(&mut self) -> Result<Vec<Tally>, SwarmError> {
+        self.workers
+            .drain(..)
+            .map(|worker| match worker.join() {
+                Ok(tally) => tally.map_err(SwarmError::Worker),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    }
+
+    fn perform(&mut self) -> Result<Outcome, SwarmError> {
+        let connect = self.connect(Phase::Connect);
+        self.board.enter(Phase::Hold);
+        self.pause(SETTLE);
+        let connected = self.moment()?;
+        let mut reconnect = None;
+        let mut measured = None;
+        match self.board.plan.activity {
+            _ if self.stopped_by.is_some() || connected.figures.opened == 0 => {}
+            Activity::Idle { hold } => self.hold(hold),
+            Activity::Fanout(_) | Activity::Slow { .. } | Activity::Ingest { .. } => {
+                measured = Some(self.load(connected.clone())?);
+            }
+            Activity::Churn(_) => measured = Some(self.churn(connected.clone())?),
+            Activity::Storm => {
+                self.board.enter(Phase::Drop);
+                self.wait(
+                    "dropping",
+                    0,
+                    |_| 0,
+                    |board| board.all_finished(Phase::Drop),
+                );
+                reconnect = Some(self.connect(Phase::Reconnect));
+            }
+        }
+        Ok(Outcome {
+            connect,
+            connected,
+            reconnect,
+            end: measured
+                .as_ref()
+                .map_or_else(|| self.board.sum(), |measured| measured.end),
+            measured,
+            pid: self.pid,
+        })
+    }
+
+    /// Connects everyone, until nothing moves any more.
+    fn connect(&mut self, phase: Phase) -> Connected {
+        let before = self.board.sum();
+        let began = Instant::now();
+        if phase != Phase::Connect {
+            self.board.enter(phase);
+        }
+        let members = u64::from(self.board.plan.members);
+        self.wait(
+            "connecting",
+            members,
+            |figures| figures.opened - before.opened,
+            |board| board.all_finished(phase),
+        );
+        let seconds = began.elapsed().as_secs_f64();
+        let after = self.board.sum();
+        let opened = after.opened - before.opened;
+        let failed = after.failed - before.failed;
+        Connected {
+            opened,
+            failed,
+            hung: (after.started - before.started).saturating_sub(opened + failed),
+            seconds,
+        }
+    }
+
+    fn hold(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.is_out_of_time() {
+            self.show("holding", 0, self.board.sum().opened);
+            self.pause(LOOK_EVERY);
+        }
+    }
+
+    /// Lets the workers send, and waits until everyone has seen everything.
+    fn load(&mut self, before: Moment) -> Result<Measured, SwarmError> {
+        let before = Moment {
+            at: Instant::now(),
+            ..before
+        };
+        let slow_members = (0..self.board.plan.members)
+            .filter(|&member| self.board.plan.is_slow(member))
+            .count() as u64;
+        self.board.enter(Phase::Load);
+        let owed = match self.board.plan.activity {
+            Activity::Fanout(pace) | Activity::Slow { pace, .. } => pace.total,
+            _ => 0,
+        };
+        let load_over = |board: &Board| board.all_finished(Phase::Load);
+        self.wait("reacting", owed, |figures| figures.done, load_over);
+        self.board.enter(Phase::Quiesce);
+        let quiet = |board: &Board| board.all_finished(Phase::Quiesce);
+        self.wait("finishing", 0, |_| 0, quiet);
+        self.board.enter(Phase::Judge);
+        let members = before.figures.opened;
+        self.wait(
+            "converging",
+            members.saturating_sub(slow_members),
+            |figures| figures.exact,
+            |board| board.all_finished(Phase::Judge) && board.sum().short == 0,
+        );
+        let after = self.moment()?;
+        self.pause(AFTERMATH);
+        if slow_members > 0 {
+            self.board.enter(Phase::Resume);
+            self.wait(
+                "catching up",
+                slow_members,
+                |figures| figures.slow_exact,
+                |board| board.all_finished(Phase::Resume) && board.sum().slow_wrong == 0,
+            );
+            self.pause(AFTERMATH);
+        }
+        Ok(Measured {
+            before,
+            after,
+            end: self.board.sum(),
+        })
+    }
+
+    /// Lets members leave and join, and waits until the last have joined.
+    fn churn(&mut self, before: Moment) -> Result<Measured, SwarmError> {
+        let Activity::Churn(pace) = self.board.plan.activity else {
+            unreachable!("only called to churn")
+        };
+        self.board.enter(Phase::Load);
+        let load_over = |board: &Board| board.all_finished(Phase::Load);
+        self.wait("replacing", pace.total, |figures| figures.done, load_over);
+        self.board.enter(Phase::Quiesce);
+        self.wait(
+            "finishing",
+            0,
+            |_| 0,
+            |board| {
+                let figures = board.sum();
+                board.all_finished(Phase::Quiesce)
+                    && figures.started == figures.opened + figures.failed
+            },
+        );
+        let after = self.moment()?;
+        Ok(Measured {
+            before,
+            end: after.figures,
+            after,
+        })
+    }
+
+    /// Waits until `over`, showing `done` of `total`; gives up at the run's bound, or when nothing
+    /// has moved for a while.
+    fn wait(
+        &mut self,
+        label: &'static str,
+        total: u64,
+        done: impl Fn(&Figures) -> u64,
+        over: impl Fn(&Board) -> bool,
+    ) {
+        if self.stopped_by.is_some() {
+            return;
+        }
+        let mut last = Figures::default();
+        let mut moved = Instant::now();
+        while !over(&self.board) {
+            let figures = self.board.sum();
+            if figures != last {
+                last = figures;
+                moved = Instant::now();
+            }
+            self.show(label, total, done(&figures));
+            if moved.elapsed() > self.board.plan.stall {
+                let stall = self.board.plan.stall.as_secs();
+                self.stopped_by = Some(format!("nothing moved for {stall} s while {label}"));
+                return;
+            }
+            if self.is_out_of_time() {
+                let timeout = self.board.plan.timeout.as_secs();
+                self.stopped_by = Some(format!("the bound of {timeout} s, while {label}"));
+                return;
+            }
+            if self.workers.iter().any(JoinHandle::is_finished) {
+                self.stopped_by = Some(format!("a worker ended while {label}"));
+                return;
+            }
+            self.pause(LOOK_EVERY);
+        }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.board.elapsed() > self.board.plan.timeout
+    }
+
+    fn pause(&self, time: Duration) {
+        thread::sleep(time);
+    }
+
+    fn show(&self, label: &'static str, total: u64, done: u64) {
+        if !self.progress.is_hidden() {
+            self.progress.set_message(label);
+            self.progress.set_length(total);
+            self.progress.set_position(done);
+        }
+    }
+}
+
+/// Drawn on stderr if that is a terminal.
+fn progress_bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{msg:>12} {wide_bar} {human_pos}/{human_len} {elapsed}");
+    let bar = ProgressBar::new(0);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+impl Connected {
+    fn wave(&self, handshake: Percentiles) -> Wave {
+        Wave {
+            opened: self.opened,
+            failed: self.failed,
+            hung: self.hung,
+            seconds: self.seconds,
+            per_second: per(self.opened, self.seconds),
+            handshake,
+        }
+    }
+
+    fn is_whole(&self, members: u64) -> bool {
+        self.opened == members
+    }
+}
+
+impl Outcome {
+    fn report(
+        &self,
+        plan: &Plan,
+        url: &str,
+        start: &Moment,
+        tallies: Vec<Tally>,
+        stopped_by: Option<String>,
+    ) -> Report {
+        let mut waves = [micros_histogram(), micros_histogram()];
+        let mut latency = micros_histogram();
+        let mut reasons = std::collections::BTreeMap::new();
+        let mut longest_gap = None;
+        for tally in tallies {
+            for (sum, wave) in waves.iter_mut().zip(&tally.handshakes) {
+                let _ = sum.add(wave);
+            }
+            let _ = latency.add(&tally.latency);
+            for (reason, times) in tally.reasons {
+                *reasons.entry(reason).or_default() += times;
+            }
+            longest_gap = longest_gap.max(tally.longest_gap);
+        }
+        let [first, second] = waves.map(|wave| Percentiles::of(&wave));
+        Report {
+            mode: plan.activity.name().to_owned(),
+            url: url.to_owned(),
+            members: plan.members.into(),
+            rooms: plan.rooms.into(),
+            threads: plan.threads.into(),
+            own_fd_tables: plan.own_tables,
+            connect: self.connect.wave(first),
+            reconnect: self.reconnect.as_ref().map(|wave| wave.wave(second)),
+            load: self.load(longest_gap),
+            latency: (!latency.is_empty()).then(|| Percentiles::of(&latency)),
+            server: self.server(start),
+            own: self.own(start),
+            kernel: self.kernel(start),
+            slow: self.slow(plan),
+            exactness: self.exactness(plan, stopped_by.is_some()),
+            reasons,
+            stopped_by,
+        }
+    }
+
+    fn load(&self, longest_gap: Option<Duration>) -> Option<Load> {
+        let Measured { before, after, .. } = self.measured.as_ref()?;
+        let seconds = (after.at - before.at).as_secs_f64();
+        let frames = after.figures.frames - before.figures.frames;
+        let bytes = after.figures.bytes - before.figures.bytes;
+        Some(Load {
+            seconds,
+            done: after.figures.done,
+            done_per_second: per(after.figures.done, seconds),
+            frames,
+            frames_per_second: per(frames, seconds),
+            bytes,
+            bytes_per_second: per(bytes, seconds),
+            longest_gap_ms: longest_gap.map(|gap| gap.as_secs_f64() * 1e3),
+        })
+    }
+
+    fn server(&self, start: &Moment) -> Option<Server> {
+        let (before, connected) = (start.server?, self.connected.server?);
+        let load = self.measured.as_ref().and_then(|measured| {
+            let (idle, loaded) = (measured.before.server?, measured.after.server?);
+            let cpu_seconds = loaded.cpu_seconds - idle.cpu_seconds;
+            let frames = measured.after.figures.frames - measured.before.figures.frames;
+            Some(ServerLoad {
+                cpu_seconds,
+                rss_bytes: loaded.rss_bytes,
+                done_per_cpu_second: per(measured.after.figures.done, cpu_seconds),
+                frames_per_cpu_second: per(frames, cpu_seconds),
+            })
+        });
+        Some(Server {
+            pid: self.pid?,
+            rss_before_bytes: before.rss_bytes,
+            rss_connected_bytes: connected.rss_bytes,
+            rss_bytes_per_connection: growth_per(
+                before.rss_bytes,
+                connected.rss_bytes,
+                self.connect.opened,
+            ),
+            connect_cpu_seconds: connected.cpu_seconds - before.cpu_seconds,
+            load,
+        })
+    }
+
+    fn own(&self, start: &Moment) -> Option<Own> {
+        let (before, connected) = (start.own?, self.connected.own?);
+        let load_cpu_seconds = self.measured.as_ref().and_then(|measured| {
+            Some(measured.after.own?.cpu_seconds - measured.before.own?.cpu_seconds)
+        });
+        Some(Own {
+            rss_bytes_per_connection: growth_per(
+                before.rss_bytes,
+                connected.rss_bytes,
+                self.connect.opened,
+            ),
+            load_cpu_seconds,
+        })
+    }
+
+    fn kernel(&self, start: &Moment) -> Option<Kernel> {
+        let (before, connected) = (start.kernel?, self.connected.kernel?);
+        let opened = self.connect.opened;
+        Some(Kernel {
+            slab_bytes_per_connection: growth_per(before.slab_bytes, connected.slab_bytes, opened),
+            tcp_bytes_per_connection: growth_per(before.tcp_bytes, connected.tcp_bytes, opened),
+        })
+    }
+
+    fn slow(&self, plan: &Plan) -> Option<Slow> {
+        let Activity::Slow { .. } = plan.activity else {
+            return None;
+        };
+        let Measured { before, after, end } = self.measured.as_ref()?;
+        let members = end.slow_exact + end.slow_wrong;
+        let (idle, loaded) = (before.kernel?, after.kernel?);
+        Some(Slow {
+            members,
+            server_rss_bytes_per_member: match (before.server, after.server) {
+                (Some(idle), Some(loaded)) => {
+                    Some(growth_per(idle.rss_bytes, loaded.rss_bytes, members))
+                }
+                _ => None,
+            },
+            kernel_slab_bytes_per_member: growth_per(idle.slab_bytes, loaded.slab_bytes, members),
+            kernel_tcp_bytes_per_member: growth_per(idle.tcp_bytes, loaded.tcp_bytes, members),
+            stored_frames_per_member: per(end.slow_frames, members as f64),
+            caught_up: end.slow_exact,
+        })
+    }
+
+    fn exactness(&self, plan: &Plan, stopped: bool) -> Exactness {
+        let end = &self.end;
+        let members = u64::from(plan.members);
+        let connected = self.connect.is_whole(members)
+            && self
+                .reconnect
+                .as_ref()
+                .is_none_or(|wave| wave.is_whole(members));
+        let judged = match plan.activity {
+            Activity::Fanout(_) | Activity::Slow { .. } | Activity::Ingest { .. } => {
+                end.exact + end.slow_exact == members
+            }
+            Activity::Churn(_) => end.started == end.opened,
+            Activity::Idle { .. } | Activity::Storm => true,
+        };
+        Exactness {
+            exact: end.exact + end.slow_exact,
+            short: end.short + end.slow_wrong,
+            over: end.over,
+            decreased: end.decreased,
+            lost: end.lost,
+            passed: connected && judged && !stopped && end.decreased == 0 && end.lost == 0,
+        }
+    }
+}
