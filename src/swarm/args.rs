@@ -1,6 +1,7 @@
 //! The command line of `ovation swarm`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Load a server with thousands to millions of connections and measure it.
 ///
@@ -27,6 +28,8 @@ pub(super) enum Mode {
     Churn(ChurnArgs),
     /// Everyone connects, everyone drops, everyone reconnects at once.
     Storm(StormArgs),
+    /// Idle, fanout and ingest against each server in turn, side by side in one table.
+    Suite(SuiteArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -173,4 +176,42 @@ pub(super) struct StormArgs {
     pub(super) common: CommonArgs,
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
+}
+
+/// Servers that are not built are left out and named.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SuiteArgs {
+    /// Rounds over all servers, interleaved; the table shows medians
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(super) rounds: u16,
+    /// Servers to run, by name: ovation, bare, tokio-tungstenite, node-ws [default: all that are built]
+    #[arg(long, value_delimiter = ',')]
+    pub(super) only: Vec<String>,
+    /// Another server: NAME=COMMAND, run without a shell, with {port} for the port
+    #[arg(long, value_name = "NAME=COMMAND")]
+    pub(super) server: Vec<String>,
+    /// Directory of the peers' sources
+    #[arg(long, default_value = "benches/peers")]
+    pub(super) peers: PathBuf,
+    /// First of the ports that the servers listen on
+    #[arg(long, default_value_t = 19_990)]
+    pub(super) port: u16,
+    /// Connections of the idle run
+    #[arg(long, default_value_t = 15_000)]
+    pub(super) idle_members: u32,
+    /// Members of the fan-out
+    #[arg(long, default_value_t = 10_000)]
+    pub(super) fanout_members: u32,
+    /// Reactions per second of the fan-out
+    #[arg(long, default_value_t = 1_000)]
+    pub(super) fanout_rate: u32,
+    /// Senders of the ingest run
+    #[arg(long, default_value_t = 4)]
+    pub(super) ingest_senders: u32,
+    /// Seconds of load in the fan-out and in the ingest run
+    #[arg(long, default_value_t = 5)]
+    pub(super) seconds: u32,
+    /// Print the medians as one JSON object instead of the table
+    #[arg(long)]
+    pub(super) json: bool,
 }

@@ -32,6 +32,7 @@ mod flood;
 mod plan;
 mod procfs;
 mod report;
+mod suite;
 mod sys;
 mod target;
 mod wire;
@@ -91,6 +92,9 @@ pub enum SwarmError {
     /// The report could not be written.
     #[error("cannot write the report: {0}")]
     Output(io::Error),
+    /// The suite could not run its own load generator, or no server.
+    #[error("suite: {0}")]
+    Suite(String),
     /// Connections failed, a count went down, or a member did not end on what was sent.
     #[error("the run was not exact: {0}")]
     NotExact(String),
@@ -129,6 +133,7 @@ pub fn run(args: SwarmArgs) -> Result<(), SwarmError> {
             (args.common, args.crowd, Activity::Churn(pace))
         }
         Mode::Storm(args) => (args.common, args.crowd, Activity::Storm),
+        Mode::Suite(args) => return suite::run(&args),
     };
     let plan = Plan::new(&common, &crowd, activity, file_limit)?;
     let report = conduct::conduct(plan, common.pid, &common.url)?;
