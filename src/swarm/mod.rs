@@ -40,9 +40,8 @@ mod worker;
 
 pub use args::SwarmArgs;
 
-use args::{CommonArgs, CrowdArgs, Mode};
+use args::{CrowdArgs, Mode};
 use plan::{Activity, Goal, Pace, Plan};
-use report::Report;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -105,6 +104,11 @@ pub enum SwarmError {
 /// Blocks until the run is over, which `--timeout` bounds. Raises the soft limit of open files of
 /// the whole process to the hard one.
 pub fn run(args: SwarmArgs) -> Result<(), SwarmError> {
+    run_to(args, &mut io::stdout())
+}
+
+/// The same with another place for the report, which is written even if the run was not exact.
+pub fn run_to(args: SwarmArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
     let file_limit = sys::raise_file_limit();
     let (common, crowd, activity) = match args.mode {
         Mode::Idle(args) => {
@@ -133,27 +137,20 @@ pub fn run(args: SwarmArgs) -> Result<(), SwarmError> {
             (args.common, args.crowd, Activity::Churn(pace))
         }
         Mode::Storm(args) => (args.common, args.crowd, Activity::Storm),
-        Mode::Suite(args) => return suite::run(&args),
+        Mode::Suite(args) => return suite::run(&args, out),
     };
     let plan = Plan::new(&common, &crowd, activity, file_limit)?;
     let report = conduct::conduct(plan, common.pid, &common.url)?;
-    print(&report, &common)?;
+    let text = if common.json {
+        let json = serde_json::to_string(&report).map_err(io::Error::from);
+        json.map_err(SwarmError::Output)? + "\n"
+    } else {
+        report.to_string()
+    };
+    out.write_all(text.as_bytes()).map_err(SwarmError::Output)?;
     if report.exactness.passed {
         Ok(())
     } else {
         Err(SwarmError::NotExact(report.shortcomings()))
     }
-}
-
-fn print(report: &Report, common: &CommonArgs) -> Result<(), SwarmError> {
-    use io::Write;
-    let text = if common.json {
-        let json = serde_json::to_string(report).map_err(io::Error::from);
-        json.map_err(SwarmError::Output)? + "\n"
-    } else {
-        report.to_string()
-    };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(SwarmError::Output)
 }

@@ -72,8 +72,8 @@ struct Comparison {
     rows: Vec<Row>,
 }
 
-/// Runs the suite and prints its table on stdout.
-pub(super) fn run(args: &SuiteArgs) -> Result<(), SwarmError> {
+/// Runs the suite and writes its table.
+pub(super) fn run(args: &SuiteArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
     let own = std::env::current_exe().map_err(|error| SwarmError::Suite(error.to_string()))?;
     let contestants = contestants(args, &own)?;
     let mut port = args.port;
@@ -122,9 +122,7 @@ pub(super) fn run(args: &SuiteArgs) -> Result<(), SwarmError> {
     } else {
         comparison.markdown(args)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(SwarmError::Output)?;
+    out.write_all(text.as_bytes()).map_err(SwarmError::Output)?;
     let wrong: Vec<&str> = comparison
         .rows
         .iter()
