@@ -178,12 +178,15 @@ pub(super) struct StormArgs {
     pub(super) crowd: CrowdArgs,
 }
 
-/// Servers that are not built are left out and named.
+/// Servers that are not built are left out and named; with --build they are built first.
 #[derive(Debug, Clone, Args)]
 pub(super) struct SuiteArgs {
     /// Rounds over all servers, interleaved; the table shows medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) rounds: u16,
+    /// Build the bare loop and the peers first, with cargo and npm
+    #[arg(long)]
+    pub(super) build: bool,
     /// Servers to run, by name: ovation, bare, tokio-tungstenite, node-ws [default: all that are built]
     #[arg(long, value_delimiter = ',')]
     pub(super) only: Vec<String>,

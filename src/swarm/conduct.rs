@@ -71,7 +71,7 @@ pub(super) fn conduct(plan: Plan, pid: Option<u32>, url: &str) -> Result<Report,
     };
     let start = conductor.moment()?;
     conductor.start_workers()?;
-    let outcome = conductor.perform();
+    let outcome = conductor.perform(start.at);
     conductor.board.enter(Phase::Done);
     let tallies = conductor.join_workers()?;
     let stopped_by = conductor.stopped_by.take();
@@ -132,8 +132,9 @@ impl Conductor {
             .collect()
     }
 
-    fn perform(&mut self) -> Result<Outcome, SwarmError> {
-        let connect = self.connect(Phase::Connect);
+    fn perform(&mut self, start: Instant) -> Result<Outcome, SwarmError> {
+        // The workers began to connect by themselves as soon as they were started.
+        let connect = self.connect(Phase::Connect, &Figures::default(), start);
         self.board.enter(Phase::Hold);
         self.pause(SETTLE);
         let connected = self.moment()?;
@@ -154,7 +155,9 @@ impl Conductor {
                     |_| 0,
                     |board| board.all_finished(Phase::Drop),
                 );
-                reconnect = Some(self.connect(Phase::Reconnect));
+                let (before, began) = (self.board.sum(), Instant::now());
+                self.board.enter(Phase::Reconnect);
+                reconnect = Some(self.connect(Phase::Reconnect, &before, began));
             }
         }
         Ok(Outcome {
@@ -169,13 +172,8 @@ impl Conductor {
         })
     }
 
-    /// Connects everyone, until nothing moves any more.
-    fn connect(&mut self, phase: Phase) -> Connected {
-        let before = self.board.sum();
-        let began = Instant::now();
-        if phase != Phase::Connect {
-            self.board.enter(phase);
-        }
+    /// Connects everyone, until nothing moves any more. `before` is from before the wave began.
+    fn connect(&mut self, phase: Phase, before: &Figures, began: Instant) -> Connected {
         let members = u64::from(self.board.plan.members);
         self.wait(
             "connecting",

@@ -75,6 +75,9 @@ struct Comparison {
 /// Runs the suite and writes its table.
 pub(super) fn run(args: &SuiteArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
     let own = std::env::current_exe().map_err(|error| SwarmError::Suite(error.to_string()))?;
+    if args.build {
+        build(&args.peers);
+    }
     let contestants = contestants(args, &own)?;
     let mut port = args.port;
     let mut trials: Vec<Trials> = contestants.iter().map(|_| Trials::default()).collect();
@@ -141,6 +144,29 @@ fn note(text: &str) {
     let _ = writeln!(io::stderr(), "suite: {text}");
 }
 
+/// Builds what the suite compares with. What cannot be built is left out later.
+fn build(peers: &Path) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let release = ["build", "--release"];
+    let mut bare = Command::new(&cargo);
+    bare.args(release).args(["--example", YARDSTICK]);
+    let mut tokio_peer = Command::new(&cargo);
+    tokio_peer
+        .args(release)
+        .arg("--manifest-path")
+        .arg(peers.join("tokio-tungstenite/Cargo.toml"));
+    let mut node_peer = Command::new("npm");
+    node_peer.arg("ci").current_dir(peers.join("node-ws"));
+    for command in [&mut bare, &mut tokio_peer, &mut node_peer] {
+        let outcome = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+        match outcome {
+            Ok(status) if status.success() => {}
+            Ok(status) => note(&format!("{command:?}: {status}")),
+            Err(error) => note(&format!("{command:?}: {error}")),
+        }
+    }
+}
+
 /// All servers to run, without those that are not built.
 fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant>, SwarmError> {
     let beside = own.parent().unwrap_or_else(|| Path::new("."));
@@ -166,7 +192,7 @@ fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant>, SwarmErr
     if node_peer.join("node_modules").is_dir() {
         all.push(server("node-ws", "node".into(), &[&script, "{port}"]));
     } else {
-        note("node-ws is left out: run `npm ci` in its directory first");
+        note("node-ws is left out: use --build, or run `npm ci` in its directory");
     }
     for given in &args.server {
         all.push(parse_server(given)?);
@@ -176,7 +202,10 @@ fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant>, SwarmErr
         let built = contestant.program.components().count() == 1 || contestant.program.is_file();
         if is_wanted(&contestant.name) && !built {
             let program = contestant.program.display();
-            note(&format!("{} is left out: no {program}", contestant.name));
+            note(&format!(
+                "{} is left out: no {program}, use --build",
+                contestant.name
+            ));
         }
         built && is_wanted(&contestant.name)
     });

@@ -235,18 +235,21 @@ impl Worker {
             .connector
             .begin(member.slow)
             .and_then(|stream| member.begin(stream, &self.desk))
-            .and_then(|()| match &mut member.stream {
-                Some(stream) => self.poll.registry().register(
-                    stream,
-                    Token(index),
-                    Interest::READABLE | Interest::WRITABLE,
-                ),
-                None => Ok(()),
-            });
-        if let Err(error) = begun {
+            .map_err(|error| format!("connect: {error}"));
+        let watched = begun.and_then(|()| match &mut member.stream {
+            Some(stream) => {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let registry = self.poll.registry();
+                registry
+                    .register(stream, Token(index), interest)
+                    .map_err(|error| format!("watch, see fs.epoll.max_user_watches: {error}"))
+            }
+            None => Ok(()),
+        });
+        if let Err(reason) = watched {
             self.members[index].close();
             self.desk.figures.failed += 1;
-            self.give_reason(format!("connect: {error}"));
+            self.give_reason(reason);
         }
     }
 
