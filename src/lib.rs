@@ -1,3 +1,31 @@
 //! Ovation: a real-time reaction counter, tuned for connection density.
+//!
+//! A talk is live; every tap of anyone in its room is counted once, seen by everyone in the room
+//! at once, and still there after a crash. This page is the map of the code. Arrows go one way,
+//! from the lower lines to the upper ones, and a test keeps it so:
+//!
+//! - [`protocol`]: request heads, frames, the application's JSON. Bytes in, events out: no socket,
+//!   no clock, no thread.
+//! - [`store`]: the snapshot file; (party, room, kind) to a counter in mapped memory. One of the
+//!   two homes of `unsafe`.
+//! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
+//! - [`http`]: routes and responses, pure.
+//! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
+//! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
+//! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
+//!
+//! # One reaction's way
+//! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,
+//! [`protocol::message::parse_reaction`], the reactor's pending delta; at the end of the turn one
+//! atomic add to the room's [`store::Counter`]; at the tick [`room::Room::counts`], encoded once,
+//! and one send per member, by the reactor that owns it.
 
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod protocol;
+pub mod reactor;
+pub mod room;
+pub mod server;
+pub mod store;
 pub mod swarm;

@@ -1,0 +1,77 @@
+//! The command line.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::ServeArgs;
+use crate::reactor::ListenAddress;
+use crate::server::serve;
+use crate::swarm::{self, SwarmArgs};
+
+/// A real-time reaction counter, tuned for connection density
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve rooms of live counters (the default)
+    Serve(ServeArgs),
+    Swarm(SwarmArgs),
+}
+
+/// Runs the command that the arguments of this process give.
+///
+/// Exit codes: 0 for success, 1 for a failure of the system, 2 for wrong usage, 3 for an address
+/// that can't be listened on, 4 for a snapshot that can't be opened.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => match serve(&args, announce) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::from(error.exit_code())
+            }
+        },
+        Command::Swarm(args) => match swarm::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Says where the server listens and how to try it.
+fn announce(addresses: &[ListenAddress]) {
+    let mut lines = Vec::new();
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    lines.push(format!("Ovation listens on {}", all.join(", ")));
+    let tcp = addresses.iter().find_map(|address| match address {
+        ListenAddress::Tcp(text) => Some(text),
+        ListenAddress::Unix(_) => None,
+    });
+    if let Some(address) = tcp {
+        lines.push(format!(
+            "Try it: curl -d '{{\"kind\":\"love\"}}' http://{address}/parties/main/talk"
+        ));
+    }
+    // Nobody may be reading; the server serves all the same.
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+}

@@ -1,0 +1,191 @@
+//! Settings of `ovation serve`: the only place that reads flags and environment. Every limit of
+//! the server is here, with its default and its bounds; each default is a constant of the module
+//! whose limit it is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, value_parser};
+
+use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
+use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
+use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
+use crate::protocol::message::DEFAULT_MAX_KIND_BYTES;
+use crate::reactor::rooms::DEFAULT_TICK;
+use crate::reactor::{
+    DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL, DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
+};
+use crate::room::{DEFAULT_MAX_KINDS, MAX_KINDS, MAX_REACTORS};
+use crate::store::format::MAX_KIND_BYTES;
+use crate::store::{DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, MAX_FILE_BYTES, MIN_FILE_BYTES};
+
+/// The default address: PartyKit's own development port.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:1999";
+/// The default snapshot file.
+pub const DEFAULT_SNAPSHOT: &str = "ovation.snapshot";
+/// The default of the time between two syncs of the snapshot, in milliseconds.
+pub const DEFAULT_FLUSH_INTERVAL_MS: u64 = 1000;
+/// The default of how long data may stay unacknowledged, in milliseconds.
+pub const DEFAULT_USER_TIMEOUT_MS: u64 = 60_000;
+
+/// What `ovation serve` is told.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where to listen: ADDRESS:PORT or unix:PATH; may be given several times
+    #[arg(long, value_name = "ADDRESS", env = "OVATION_LISTEN", value_delimiter = ',', default_value = DEFAULT_LISTEN)]
+    pub listen: Vec<ListenAddress>,
+
+    /// Reactor threads; one for each core if not given
+    #[arg(long, value_name = "N", env = "OVATION_REACTORS", value_parser = ranged(1, MAX_REACTORS))]
+    pub reactors: Option<usize>,
+
+    /// The file that keeps the counts
+    #[arg(long, value_name = "PATH", env = "OVATION_SNAPSHOT", default_value = DEFAULT_SNAPSHOT)]
+    pub snapshot: PathBuf,
+
+    /// Keep the counts in memory only
+    #[arg(long)]
+    pub no_snapshot: bool,
+
+    /// The most that the snapshot may grow to, in bytes (address space is reserved for it)
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_FILE_BYTES,
+          value_parser = value_parser!(u64).range(MIN_FILE_BYTES..=MAX_FILE_BYTES))]
+    pub snapshot_max_bytes: u64,
+
+    /// How long the machine's death may undo at most, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_FLUSH_INTERVAL_MS,
+          value_parser = value_parser!(u64).range(1..=3_600_000))]
+    pub flush_interval_ms: u64,
+
+    /// The least time between two broadcasts of a room, in milliseconds
+    #[arg(long, value_name = "MS", env = "OVATION_TICK_MS", default_value_t = DEFAULT_TICK.as_millis() as u64,
+          value_parser = value_parser!(u64).range(1..=60_000))]
+    pub tick_ms: u64,
+
+    /// A party to serve; may be given several times
+    #[arg(
+        long = "party",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "main"
+    )]
+    pub parties: Vec<String>,
+
+    /// The kinds that may be used, such as love,clap; any if not given
+    #[arg(
+        long,
+        value_name = "KINDS",
+        env = "OVATION_KINDS",
+        value_delimiter = ','
+    )]
+    pub kinds: Option<Vec<String>>,
+
+    /// An origin whose pages may use this server, such as https://talks.example; any if not given
+    #[arg(
+        long = "allow-origin",
+        value_name = "ORIGIN",
+        env = "OVATION_ALLOW_ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origins: Vec<String>,
+
+    /// The most connections
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", default_value_t = DEFAULT_MAX_CONNECTIONS,
+          value_parser = ranged(1, u32::MAX as usize / 2))]
+    pub max_connections: usize,
+
+    /// The most rooms that have counts
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_ROOMS,
+          value_parser = ranged(1, u32::MAX as usize / 2))]
+    pub max_rooms: usize,
+
+    /// The longest name of a room, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_ROOM_NAME_BYTES,
+          value_parser = ranged(1, MAX_ROOM_NAME_BYTES))]
+    pub max_room_name_bytes: usize,
+
+    /// The longest kind, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_KIND_BYTES,
+          value_parser = ranged(1, MAX_KIND_BYTES))]
+    pub max_kind_bytes: usize,
+
+    /// The most kinds in a room
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_KINDS, value_parser = ranged(1, MAX_KINDS))]
+    pub max_kinds: usize,
+
+    /// The largest message or request body, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_MESSAGE_BYTES,
+          value_parser = ranged(125, 16 << 20))]
+    pub max_message_bytes: usize,
+
+    /// The largest request head, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_HEAD_BYTES,
+          value_parser = ranged(256, 1 << 20))]
+    pub max_head_bytes: usize,
+
+    /// How many messages that are no reactions a client may send
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INVALID_MESSAGES)]
+    pub max_invalid_messages: u8,
+
+    /// How long a request may take to arrive, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_HEAD_TIMEOUT.as_millis() as u64,
+          value_parser = value_parser!(u64).range(1..=3_600_000))]
+    pub head_timeout_ms: u64,
+
+    /// How long a client may take to finish closing, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_CLOSE_TIMEOUT.as_millis() as u64,
+          value_parser = value_parser!(u64).range(1..=3_600_000))]
+    pub close_timeout_ms: u64,
+
+    /// How often a silent connection is pinged, in milliseconds; 0 for never
+    #[arg(long, value_name = "MS", env = "OVATION_PING_INTERVAL_MS", default_value_t = DEFAULT_PING_INTERVAL.as_millis() as u64,
+          value_parser = value_parser!(u64).range(0..=86_400_000))]
+    pub ping_interval_ms: u64,
+
+    /// How long data may stay unacknowledged before a connection is given up, in milliseconds;
+    /// 0 for the system's own choice
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_USER_TIMEOUT_MS,
+          value_parser = value_parser!(u64).range(0..=86_400_000))]
+    pub tcp_user_timeout_ms: u64,
+
+    /// The send buffer of a connection, in bytes; 0 for the system's own choice
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SEND_BUFFER_BYTES,
+          value_parser = ranged(0, 64 << 20))]
+    pub send_buffer_bytes: usize,
+
+    /// Connections that the kernel may hold until they are accepted
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BACKLOG, value_parser = value_parser!(i32).range(1..))]
+    pub backlog: i32,
+}
+
+impl ServeArgs {
+    /// How many reactors to run.
+    pub fn reactor_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        if cfg!(target_os = "linux") {
+            self.reactors.unwrap_or_else(cores).min(MAX_REACTORS)
+        } else {
+            // Elsewhere SO_REUSEPORT doesn't spread connections.
+            1
+        }
+    }
+
+    /// The snapshot file, unless there is to be none.
+    pub fn snapshot_path(&self) -> Option<&PathBuf> {
+        (!self.no_snapshot).then_some(&self.snapshot)
+    }
+}
+
+/// Milliseconds of which 0 means none.
+pub(crate) fn optional_ms(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+fn ranged(least: usize, most: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser;
+    RangedU64ValueParser::<u64>::new()
+        .range(least as u64..=most as u64)
+        .map(|value| value as usize)
+}

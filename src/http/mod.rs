@@ -1,0 +1,9 @@
+//! HTTP: which room a target names, and how answers are written. Request in, response out, pure.
+
+mod origin;
+mod response;
+mod route;
+
+pub use origin::Origins;
+pub use response::Response;
+pub use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES, Route, Router};

@@ -1,0 +1,49 @@
+//! Masking (RFC 6455, section 5.3), in place and a word at a time.
+
+/// XORs `payload` with the masking `key`, whose first byte falls on the first byte of `payload`.
+#[inline]
+pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
+    let word = u64::from_ne_bytes([
+        key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3],
+    ]);
+    let mut words = payload.chunks_exact_mut(8);
+    for chunk in &mut words {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(chunk);
+        chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ word).to_ne_bytes());
+    }
+    for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// The key as it stands after `length` bytes were unmasked with it.
+#[inline]
+pub(super) fn advance(mut key: [u8; 4], length: usize) -> [u8; 4] {
+    key.rotate_left(length % 4);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_formula_of_the_rfc(
+            payload in proptest::collection::vec(any::<u8>(), 0..100),
+            key in any::<[u8; 4]>(),
+            split in 0usize..100,
+        ) {
+            let expected: Vec<u8> =
+                payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
+            let mut actual = payload.clone();
+            let split = split.min(actual.len());
+            let (first, second) = actual.split_at_mut(split);
+            unmask(first, key);
+            unmask(second, advance(key, split));
+            prop_assert_eq!(actual, expected);
+        }
+    }
+}

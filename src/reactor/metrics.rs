@@ -1,0 +1,62 @@
+//! What a reactor counts of itself. Each reactor writes its own, any thread may read them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::CloseReason;
+
+/// A number that one thread changes and others read.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds to it. Only the thread that owns it may.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        // One writer: no read-modify-write, and no locked instruction, is needed.
+        let value = self.0.load(Ordering::Relaxed).wrapping_add(more);
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Takes from it. Only the thread that owns it may.
+    #[inline]
+    pub fn subtract(&self, less: u64) {
+        self.add(less.wrapping_neg());
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The numbers of one reactor, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ReactorMetrics {
+    /// Connections that are open now.
+    pub connections: Gauge,
+    /// Connections that were accepted.
+    pub accepted: Gauge,
+    /// Bytes received.
+    pub received_bytes: Gauge,
+    /// Messages that the application took.
+    pub messages: Gauge,
+    /// Messages that it dropped.
+    pub invalid_messages: Gauge,
+    /// HTTP requests that were answered.
+    pub requests: Gauge,
+    /// Frames handed to sockets by fan-outs.
+    pub frames_sent: Gauge,
+    /// Frames that a full socket made a member miss; it gets a newer one later.
+    pub frames_conflated: Gauge,
+    /// Turns of the loop.
+    pub turns: Gauge,
+    closed: [Gauge; CloseReason::COUNT],
+}
+
+impl ReactorMetrics {
+    /// How many connections ended for this reason.
+    pub fn closed(&self, reason: CloseReason) -> &Gauge {
+        &self.closed[reason as usize]
+    }
+}

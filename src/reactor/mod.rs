@@ -1,0 +1,497 @@
+//! The reactor: one thread, one poll, the sockets that it accepted. The only place with sockets.
+//!
+//! - `app`: what a reactor serves, as a trait; [`rooms`] is the application of this server.
+//! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
+//! - `input`: what is read from a connection: requests, then frames.
+//! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
+//!
+//! # Invariants of the edge-triggered loop
+//! - An event comes once. A connection that stops being read before its socket would block goes
+//!   on the ready queue; nothing else brings it back. It stops for two reasons: its share of the
+//!   turn is used up, or its own replies wait for its socket (then draining brings it back).
+//! - A read that fills less than the buffer has emptied the socket, unless the peer has closed,
+//!   which the event says.
+//! - A token carries a generation: an event for a closed connection can't reach its successor.
+//! - A turn is bounded: in events, in bytes read, in connections accepted, in frames sent. What
+//!   is left over is done in the next turn, which then does not sleep.
+//! - With nothing to do, the poll has no timeout.
+
+mod app;
+mod bell;
+mod connection;
+mod connections;
+mod input;
+mod listener;
+mod metrics;
+pub mod rooms;
+mod slab;
+mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token, Waker};
+
+pub use app::{App, CloseReason, Message, Next, Verdict};
+pub use bell::Bell;
+pub use connections::{Connections, Sent};
+pub use listener::{
+    BindError, DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, ListenAddress, Listener, SocketOptions,
+    bind,
+};
+pub use metrics::{Gauge, ReactorMetrics};
+
+use crate::protocol::close::CloseCode;
+use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
+use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
+use connection::{Connection, Flags, Phase};
+use listener::{Accepted, refuse};
+use timers::{Clock, Deadlines, Sweep};
+
+/// The bytes that one read can take, and the share of a turn of one connection.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// The bytes read in one turn, after which events only queue their connections.
+const MAX_TURN_BYTES: usize = 1024 * 1024;
+/// Events taken in one turn.
+const EVENTS: usize = 1024;
+/// Connections accepted from one listener in one turn.
+const MAX_ACCEPTS_PER_TURN: usize = 256;
+/// How long a listener rests when nothing can be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The token of the bell; listeners count down from it. No connection has a key so high.
+const BELL: Token = Token(u32::MAX as usize);
+
+/// The default of the most messages that a client may send which are none of the application's.
+pub const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
+/// The default of how long a request may take to arrive, and a kept connection may be silent.
+pub const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default of how long a client may take to finish closing.
+pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default of how often a silent connection is pinged.
+pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// The default of the most connections of all reactors together.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
+
+/// The limits that a reactor holds its connections to.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest message, in bytes, and the largest body of a request.
+    pub max_message_bytes: usize,
+    /// The largest request head, in bytes.
+    pub max_head_bytes: usize,
+    /// The most messages that a client may send which are none of the application's.
+    pub max_invalid_messages: u8,
+    /// How long a request may take to arrive, and a kept connection may be silent.
+    pub head_timeout: Duration,
+    /// How long a client may take to finish closing.
+    pub close_timeout: Duration,
+    /// How often a silent connection is pinged; never, if `None`.
+    pub ping_interval: Option<Duration>,
+    /// The most connections of all reactors together.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            max_head_bytes: DEFAULT_MAX_HEAD_BYTES,
+            max_invalid_messages: DEFAULT_MAX_INVALID_MESSAGES,
+            head_timeout: DEFAULT_HEAD_TIMEOUT,
+            close_timeout: DEFAULT_CLOSE_TIMEOUT,
+            ping_interval: Some(DEFAULT_PING_INTERVAL),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+        }
+    }
+}
+
+/// The parts that a reactor's owner keeps in hand, or shares with other reactors.
+#[derive(Debug)]
+pub struct Seed {
+    poll: Poll,
+    listeners: Vec<Listener>,
+    /// Rings this reactor.
+    pub bell: Arc<Bell>,
+    /// Its numbers.
+    pub metrics: Arc<ReactorMetrics>,
+}
+
+impl Seed {
+    /// The parts of a reactor that accepts from `listeners`.
+    ///
+    /// # Errors
+    /// What the operating system says where a poll or waker can't be had.
+    pub fn new(listeners: Vec<Listener>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Arc::new(Bell::new(Waker::new(poll.registry(), BELL)?));
+        Ok(Self {
+            poll,
+            listeners,
+            bell,
+            metrics: Arc::default(),
+        })
+    }
+}
+
+/// A reactor. It is made on the thread that it runs on.
+#[derive(Debug)]
+pub struct Reactor<A: App> {
+    poll: Poll,
+    bell: Arc<Bell>,
+    metrics: Arc<ReactorMetrics>,
+    limits: Limits,
+    listeners: Vec<Listener>,
+    /// Listeners that may have more to accept.
+    accepting: Vec<usize>,
+    /// When to try again to accept, after nothing could be.
+    accept_retry: Option<Instant>,
+    warned_of_overload: bool,
+    /// Connections of all reactors.
+    open: Arc<AtomicUsize>,
+    connections: Connections<A::Member>,
+    app: A,
+    /// Connections that have more to read than their share of the last turn.
+    ready: VecDeque<Token>,
+    read_buffer: Box<[u8]>,
+    /// Replies to what is being read; written at once at its end.
+    cork: Vec<u8>,
+    /// Bytes read in this turn.
+    turn_bytes: usize,
+    clock: Clock,
+    now: Instant,
+    heads: Deadlines,
+    closings: Deadlines,
+    sweep: Option<Sweep>,
+    next: Next,
+}
+
+impl<A: App> Reactor<A> {
+    /// A reactor that serves `app` and counts its connections in `open` with the others'.
+    ///
+    /// # Errors
+    /// What the operating system says where a listener can't be watched.
+    pub fn new(seed: Seed, app: A, limits: Limits, open: Arc<AtomicUsize>) -> io::Result<Self> {
+        let Seed {
+            poll,
+            listeners,
+            bell,
+            metrics,
+        } = seed;
+        for (index, listener) in listeners.iter().enumerate() {
+            listener.register(poll.registry(), listener_token(index))?;
+        }
+        let connections = Connections::new(poll.registry().try_clone()?, Arc::clone(&metrics));
+        Ok(Self {
+            poll,
+            bell,
+            metrics,
+            listeners,
+            accepting: Vec::new(),
+            accept_retry: None,
+            warned_of_overload: false,
+            open,
+            connections,
+            app,
+            ready: VecDeque::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            cork: Vec::new(),
+            turn_bytes: 0,
+            clock: Clock::start(),
+            now: Instant::now(),
+            heads: Deadlines::new(limits.head_timeout),
+            closings: Deadlines::new(limits.close_timeout),
+            sweep: limits.ping_interval.map(Sweep::new),
+            limits,
+            next: Next::Never,
+        })
+    }
+
+    /// Runs until the bell says stop; then tells every client and closes.
+    ///
+    /// # Errors
+    /// What the operating system says where the poll fails, which it does not for anything that
+    /// a client can do.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.bell.is_stopped() {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            self.turn(&events);
+        }
+        self.stop();
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.now = Instant::now();
+        self.turn_bytes = 0;
+        self.metrics.turns.add(1);
+        // Those that waited come first.
+        for _ in 0..self.ready.len() {
+            if let Some(token) = self.ready.pop_front() {
+                self.on_ready(token);
+            }
+        }
+        for event in events {
+            self.on_event(event);
+        }
+        self.accept();
+        self.next = self.app.turn(self.now, &mut self.connections);
+        self.expire();
+        self.close_failed();
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let token = event.token();
+        if token == BELL {
+            return;
+        }
+        if let Some(index) = BELL
+            .0
+            .checked_sub(token.0 + 1)
+            .filter(|i| *i < self.listeners.len())
+        {
+            if !self.accepting.contains(&index) {
+                self.accepting.push(index);
+            }
+            return;
+        }
+        if event.is_writable() {
+            self.on_writable(token);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let is_closed = event.is_read_closed() || event.is_error();
+            self.on_readable(token, is_closed);
+        }
+    }
+
+    fn on_writable(&mut self, token: Token) {
+        let Some((key, connection)) = self.connections.by_token(token) else {
+            return;
+        };
+        if connection.output.is_none() && !connection.flags.has(Flags::LAGGING) {
+            return;
+        }
+        let drained = self.connections.drain(key);
+        if drained.was_lagging {
+            self.app.drained(key, &mut self.connections);
+        }
+        if drained.was_paused {
+            self.queue(token);
+        }
+    }
+
+    fn on_readable(&mut self, token: Token, is_closed: bool) {
+        let Some((_, connection)) = self.connections.by_token(token) else {
+            return;
+        };
+        if connection.flags.has(Flags::QUEUED) {
+            return;
+        }
+        if self.turn_bytes >= MAX_TURN_BYTES {
+            self.queue(token);
+        } else {
+            self.read(token, is_closed);
+        }
+    }
+
+    fn on_ready(&mut self, token: Token) {
+        let Some((key, connection)) = self.connections.by_token(token) else {
+            return;
+        };
+        connection.flags.clear(Flags::QUEUED);
+        self.resume_requests(key);
+        // Whether the peer has closed meanwhile isn't known: read until the socket would block.
+        self.on_readable(token, true);
+    }
+
+    /// Puts a connection on the ready queue.
+    fn queue(&mut self, token: Token) {
+        if let Some((_, connection)) = self.connections.by_token(token)
+            && !connection.flags.has(Flags::QUEUED)
+        {
+            connection.flags.set(Flags::QUEUED);
+            self.ready.push_back(token);
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.accept_retry.is_some_and(|at| at <= self.now) {
+            self.accept_retry = None;
+            self.accepting = (0..self.listeners.len()).collect();
+        }
+        let mut more = Vec::new();
+        for index in std::mem::take(&mut self.accepting) {
+            if self.accept_from(index) {
+                more.push(index);
+            }
+        }
+        self.accepting = more;
+    }
+
+    /// Accepts what one turn allows; whether there may be more.
+    fn accept_from(&mut self, index: usize) -> bool {
+        for _ in 0..MAX_ACCEPTS_PER_TURN {
+            match self.listeners[index].accept() {
+                Accepted::Socket(socket) => self.admit(socket),
+                Accepted::Nothing => return false,
+                Accepted::TurnedAway(error) => self.overloaded(&error),
+                Accepted::Stuck(error) => {
+                    self.overloaded(&error);
+                    self.accept_retry = Some(self.now + ACCEPT_RETRY);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn admit(&mut self, socket: socket2::Socket) {
+        self.metrics.accepted.add(1);
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.max_connections {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            refuse(&socket);
+            self.overloaded(&"the limit of --max-connections is reached");
+            return;
+        }
+        match self.connections.insert(socket, self.clock.ms(self.now)) {
+            Ok(token) => self.heads.push(token, self.now),
+            Err((socket, error)) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                refuse(&socket);
+                self.overloaded(&error);
+            }
+        }
+    }
+
+    /// Counts a connection that was turned away, and says so the first time.
+    fn overloaded(&mut self, why: &dyn std::fmt::Display) {
+        self.metrics.closed(CloseReason::Overload).add(1);
+        if !std::mem::replace(&mut self.warned_of_overload, true) {
+            tracing::warn!(%why, "turning new connections away; those that are open stay");
+        }
+    }
+
+    /// Closes a connection at once.
+    fn close(&mut self, key: u32, reason: CloseReason) {
+        if self.connections.get_mut(key).is_none() {
+            return;
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(member) = self.connections.remove(key, reason) {
+            self.app.leave(member, &mut self.connections);
+        }
+    }
+
+    /// Sends the last bytes that a connection gets and waits for the peer to close.
+    fn finish(&mut self, key: u32, reason: CloseReason, last: &[u8]) {
+        let now_ms = self.clock.ms(self.now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let token = connections::token(key, connection.generation);
+        self.closings.push(token, self.now);
+        if let Some(member) = self.connections.begin_closing(key, reason, now_ms) {
+            self.app.leave(member, &mut self.connections);
+        }
+        self.connections.reply(key, last);
+    }
+
+    /// Closes those whose time is up, and pings some of the silent.
+    fn expire(&mut self) {
+        while let Some(token) = self.closings.pop(self.now) {
+            if let Some((key, _)) = self.connections.by_token(token) {
+                self.close(key, CloseReason::CloseTimeout);
+            }
+        }
+        while let Some(token) = self.heads.pop(self.now) {
+            self.expire_head(token);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            for key in sweep.step(self.now, self.connections.end()) {
+                self.connections.sweep(key);
+            }
+        }
+    }
+
+    fn expire_head(&mut self, token: Token) {
+        let now_ms = self.clock.ms(self.now);
+        let Some((key, connection)) = self.connections.by_token(token) else {
+            return;
+        };
+        let Phase::Head { input } = &connection.phase else {
+            return;
+        };
+        let waited = Duration::from_millis(now_ms.wrapping_sub(connection.since_ms).into());
+        if waited < self.heads.timeout() {
+            // It has had an answer meanwhile and is kept; one entry for it is enough.
+            self.heads.push(token, self.now);
+        } else if input.is_empty() {
+            self.close(key, CloseReason::HeadTimeout);
+        } else {
+            let mut last = Vec::new();
+            crate::http::Response::text(408, &b"The request took too long"[..])
+                .encode_final(&mut last);
+            self.finish(key, CloseReason::HeadTimeout, &last);
+        }
+    }
+
+    fn close_failed(&mut self) {
+        while let Some((key, reason)) = self.connections.next_failed() {
+            self.close(key, reason);
+        }
+    }
+
+    /// How long the poll may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        if self.next == Next::Now || !self.ready.is_empty() || !self.accepting.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let app = match self.next {
+            Next::At(at) => Some(at),
+            _ => None,
+        };
+        let sweep = self.sweep.as_ref().and_then(|sweep| sweep.next(self.now));
+        [
+            app,
+            sweep,
+            self.accept_retry,
+            self.heads.next(),
+            self.closings.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Counts what has been received, then tells every client that the server goes away.
+    fn stop(&mut self) {
+        self.listeners.clear();
+        self.now = Instant::now();
+        self.app.turn(self.now, &mut self.connections);
+        let mut goodbye = Vec::new();
+        frame::encode_close(Some(CloseCode::Away), "server stops", &mut goodbye);
+        for key in 0..self.connections.end() {
+            if let Some(Connection {
+                phase: Phase::Open { .. },
+                ..
+            }) = self.connections.get_mut(key)
+            {
+                self.connections.reply(key, &goodbye);
+            }
+            self.close(key, CloseReason::Shutdown);
+        }
+    }
+}
+
+fn listener_token(index: usize) -> Token {
+    Token(BELL.0 - 1 - index)
+}

@@ -1,0 +1,124 @@
+//! The connections of a reactor: slabs in chunks, so that growth copies nothing, and memory
+//! comes back when a chunk empties. New entries go to the lowest chunk that has room.
+
+use slab::Slab;
+
+/// Entries in a chunk. A chunk is large enough for the allocator to map and unmap it by itself.
+const CHUNK: usize = 4096;
+const CHUNK_BITS: u32 = CHUNK.trailing_zeros();
+
+const _: () = assert!(CHUNK.is_power_of_two());
+
+/// A slab in chunks. Keys are dense and are used again.
+#[derive(Debug)]
+pub(super) struct ChunkedSlab<T> {
+    chunks: Vec<Slab<T>>,
+    /// No chunk before this one has room.
+    first_with_room: usize,
+    len: usize,
+}
+
+impl<T> Default for ChunkedSlab<T> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            first_with_room: 0,
+            len: 0,
+        }
+    }
+}
+
+impl<T> ChunkedSlab<T> {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A bound on the keys in use.
+    pub(super) fn end(&self) -> u32 {
+        (self.chunks.len() << CHUNK_BITS) as u32
+    }
+
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        while let Some(chunk) = self.chunks.get(self.first_with_room) {
+            if chunk.len() < CHUNK {
+                break;
+            }
+            self.first_with_room += 1;
+        }
+        let index = self.first_with_room;
+        if index == self.chunks.len() {
+            self.chunks.push(Slab::new());
+        }
+        let chunk = &mut self.chunks[index];
+        if chunk.capacity() == 0 {
+            chunk.reserve_exact(CHUNK);
+        }
+        self.len += 1;
+        ((index << CHUNK_BITS) + chunk.insert(value)) as u32
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        let (chunk, entry) = split(key);
+        self.chunks.get_mut(chunk)?.get_mut(entry)
+    }
+
+    pub(super) fn remove(&mut self, key: u32) -> Option<T> {
+        let (index, entry) = split(key);
+        let chunk = self.chunks.get_mut(index)?;
+        let value = chunk.try_remove(entry)?;
+        self.len -= 1;
+        self.first_with_room = self.first_with_room.min(index);
+        if chunk.is_empty() {
+            *chunk = Slab::new();
+            while self.chunks.last().is_some_and(|last| last.capacity() == 0) {
+                self.chunks.pop();
+            }
+        }
+        Some(value)
+    }
+}
+
+#[inline]
+fn split(key: u32) -> (usize, usize) {
+    (key as usize >> CHUNK_BITS, key as usize & (CHUNK - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn empty_chunks_give_their_memory_back() {
+        let mut slab = ChunkedSlab::default();
+        let keys: Vec<u32> = (0..10 * CHUNK).map(|n| slab.insert(n)).collect();
+        assert_eq!(keys, (0..10 * CHUNK as u32).collect::<Vec<_>>());
+        for key in &keys[CHUNK / 2..] {
+            slab.remove(*key).unwrap();
+        }
+        assert_eq!(slab.len(), CHUNK / 2);
+        assert_eq!(slab.end(), CHUNK as u32);
+        assert!(slab.insert(0) < CHUNK as u32);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(operations in proptest::collection::vec((any::<bool>(), 0u32..9000), 0..12000)) {
+            let mut slab = ChunkedSlab::default();
+            let mut model = HashMap::new();
+            for (number, (insert, key)) in operations.into_iter().enumerate() {
+                if insert {
+                    let key = slab.insert(number);
+                    prop_assert!(key < slab.end());
+                    prop_assert_eq!(model.insert(key, number), None);
+                } else {
+                    prop_assert_eq!(slab.get_mut(key).copied(), model.get(&key).copied());
+                    prop_assert_eq!(slab.remove(key), model.remove(&key));
+                }
+                prop_assert_eq!(slab.len(), model.len());
+            }
+        }
+    }
+}

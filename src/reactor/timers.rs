@@ -1,0 +1,202 @@
+//! Timeouts at O(1) and without heap per connection.
+//!
+//! - [`Deadlines`]: one queue per timeout. All entries wait equally long, so the queue is in
+//!   order by itself. An entry is not removed when its connection moves on; it is found stale.
+//! - [`Sweep`]: pings. The slab is visited in slices, so that each place is visited once in an
+//!   interval and the pings of a million connections are spread over it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+/// The milliseconds of a reactor, since it started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// Wraps after 49 days: only differences of nearby times mean something.
+    pub(super) fn ms(self, now: Instant) -> u32 {
+        now.duration_since(self.start).as_millis() as u32
+    }
+}
+
+/// Connections that must have moved on a fixed time after they were put here.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    timeout: Duration,
+    queue: VecDeque<(Instant, Token)>,
+}
+
+impl Deadlines {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, token: Token, now: Instant) {
+        self.queue.push_back((now + self.timeout, token));
+    }
+
+    /// The next connection whose time has come.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Token> {
+        let (deadline, _) = self.queue.front()?;
+        if *deadline > now {
+            return None;
+        }
+        let (_, token) = self.queue.pop_front()?;
+        if self.queue.is_empty() {
+            // After a storm the queue is as long as the storm was.
+            self.queue = VecDeque::new();
+        }
+        Some(token)
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// The most slices in an interval, so that an idle reactor wakes seldom.
+const MAX_SLICES: u32 = 64;
+/// Places in a slice while there are few.
+const MIN_SLICE: u32 = 64;
+/// The most places visited in one turn of the loop.
+const MAX_PLACES_PER_TURN: u32 = 512;
+
+/// Where the visiting of the slab stands.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    interval: Duration,
+    cursor: u32,
+    /// Places of the present slice that are still to be visited.
+    left: u32,
+    due: Option<Instant>,
+}
+
+impl Sweep {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            cursor: 0,
+            left: 0,
+            due: None,
+        }
+    }
+
+    /// The places to visit now, if the time has come, with `end` a bound on the places in use.
+    pub(super) fn step(&mut self, now: Instant, end: u32) -> std::ops::Range<u32> {
+        if self.left == 0 {
+            let slices = (end / MIN_SLICE).clamp(1, MAX_SLICES);
+            if end == 0 {
+                self.due = None;
+                return 0..0;
+            }
+            let due = *self.due.get_or_insert(now + self.interval / slices);
+            if due > now {
+                return 0..0;
+            }
+            self.left = end.div_ceil(slices);
+            self.due = Some(now + self.interval / slices);
+        }
+        if self.cursor >= end {
+            self.cursor = 0;
+        }
+        let length = self.left.min(MAX_PLACES_PER_TURN).min(end - self.cursor);
+        let places = self.cursor..self.cursor + length;
+        self.cursor += length;
+        self.left -= length;
+        places
+    }
+
+    /// When the next slice is due; now, if this one isn't done.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        if self.left > 0 { Some(now) } else { self.due }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_come_in_order_and_in_time() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(Duration::from_secs(5));
+        deadlines.push(Token(1), start);
+        deadlines.push(Token(2), start + Duration::from_secs(1));
+        assert_eq!(deadlines.next(), Some(start + Duration::from_secs(5)));
+        assert_eq!(deadlines.pop(start + Duration::from_secs(4)), None);
+        assert_eq!(
+            deadlines.pop(start + Duration::from_secs(5)),
+            Some(Token(1))
+        );
+        assert_eq!(deadlines.pop(start + Duration::from_secs(5)), None);
+        assert_eq!(
+            deadlines.pop(start + Duration::from_secs(9)),
+            Some(Token(2))
+        );
+        assert_eq!(deadlines.next(), None);
+    }
+
+    /// Visits of each place, and turns that did anything, in `intervals` intervals.
+    fn visits(end: u32, intervals: u32) -> (Vec<u32>, u32) {
+        let interval = Duration::from_secs(30);
+        let mut sweep = Sweep::new(interval);
+        let mut now = Instant::now();
+        let finish = now + interval * intervals + Duration::from_millis(1);
+        let mut visits = vec![0; end as usize];
+        let mut turns = 0;
+        loop {
+            let places = sweep.step(now, end);
+            turns += u32::from(!places.is_empty());
+            places.for_each(|place| visits[place as usize] += 1);
+            match sweep.next(now) {
+                Some(due) if due <= finish => now = due.max(now),
+                _ => return (visits, turns),
+            }
+        }
+    }
+
+    #[test]
+    fn every_place_is_visited_once_in_an_interval() {
+        for end in [1, 63, 64, 1000, 4096, 100_000] {
+            let (visits, _) = visits(end, 4);
+            let (least, most) = (visits.iter().min(), visits.iter().max());
+            assert!(
+                least >= Some(&3) && most <= Some(&5),
+                "{end}: {least:?} {most:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn few_connections_cause_few_turns() {
+        assert_eq!(visits(64, 4).1, 4);
+        assert!(visits(1024, 4).1 <= 64);
+    }
+
+    #[test]
+    fn without_connections_nothing_is_due() {
+        let mut sweep = Sweep::new(Duration::from_secs(1));
+        let now = Instant::now();
+        assert!(sweep.step(now, 64).is_empty());
+        assert!(sweep.next(now).is_some());
+        assert!(sweep.step(now, 0).is_empty());
+        assert_eq!(sweep.next(now), None);
+    }
+}

@@ -1,0 +1,266 @@
+//! Rooms: counters, versions, the encoded counts, and the table of all rooms in memory.
+//!
+//! A [`Room`] is shared by all reactors that have members in it. Its counters are words of the
+//! store; adding to one takes no lock. Its lock is taken to add a kind and to encode the counts,
+//! which happens once per version, not once per reaction or member.
+//!
+//! Whoever has changed counts calls [`Room::publish`], which moves the version on and names the
+//! reactors that must be told. The order makes nothing get lost: the counter is added to before
+//! the version moves, and a reactor calls [`Room::attend`] before it reads the version.
+
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::protocol::frame;
+use crate::protocol::message::{encode_counts, encode_key};
+use crate::store::{Counter, RoomId, Store, StoreError};
+pub use table::{RoomHandle, RoomTable};
+
+/// The default of the most kinds in a room.
+pub const DEFAULT_MAX_KINDS: usize = 64;
+/// The most that the limit on kinds can be set to.
+pub const MAX_KINDS: usize = 256;
+/// The most reactors that a room can tell of a change.
+pub const MAX_REACTORS: usize = 256;
+const WORD_BITS: usize = u64::BITS as usize;
+
+/// Why a reaction can't be counted.
+#[derive(Debug, Error)]
+pub enum RoomError {
+    /// The room has as many kinds as it may.
+    #[error("the room has its limit of {0} kinds")]
+    TooManyKinds(usize),
+    /// A kind that is not on the operator's list.
+    #[error("the kind is not one of this server's")]
+    KindNotAllowed,
+    /// The store can't take the room or the kind.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a room may hold.
+#[derive(Debug, Clone)]
+pub struct RoomLimits {
+    /// The most kinds in a room.
+    pub max_kinds: usize,
+    /// The kinds that may be used; any, if `None`.
+    pub allowed_kinds: Option<Vec<String>>,
+}
+
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self {
+            max_kinds: DEFAULT_MAX_KINDS,
+            allowed_kinds: None,
+        }
+    }
+}
+
+/// The counts of a room at one version, as they are sent.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// The version: of two, the later has the higher counts.
+    pub version: u64,
+    frame: Bytes,
+    json_start: usize,
+}
+
+impl Counts {
+    /// A text frame with the counts.
+    pub fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The counts as JSON.
+    pub fn json(&self) -> &[u8] {
+        &self.frame[self.json_start..]
+    }
+}
+
+/// One room in memory.
+#[derive(Debug)]
+pub struct Room {
+    id: u64,
+    party: String,
+    name: String,
+    store: Arc<Store>,
+    limits: Arc<RoomLimits>,
+    version: AtomicU64,
+    /// A bit for each reactor that has members here.
+    watchers: Bits,
+    /// A bit for each reactor that was told of a change and hasn't attended to it yet.
+    notified: Bits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    record: Option<RoomId>,
+    kinds: Vec<Kind>,
+    encoded: Option<Counts>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    name: String,
+    key: Box<str>,
+    counter: Counter,
+}
+
+type Bits = [AtomicU64; MAX_REACTORS / WORD_BITS];
+
+impl Room {
+    /// The room as the store has it; empty, and without a record, if it has none.
+    fn load(party: &str, name: &str, store: &Arc<Store>, limits: &Arc<RoomLimits>) -> Self {
+        let record = store.find(party, name);
+        let kinds = record.map(|id| store.kinds(id)).unwrap_or_default();
+        let state = State {
+            record,
+            kinds: kinds.into_iter().map(Kind::from).collect(),
+            encoded: None,
+        };
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            party: party.to_owned(),
+            name: name.to_owned(),
+            store: Arc::clone(store),
+            limits: Arc::clone(limits),
+            version: AtomicU64::new(1),
+            watchers: Bits::default(),
+            notified: Bits::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A number that no other room in this process has or will have.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The counter of a kind. A kind that the room doesn't have yet is added, at zero.
+    ///
+    /// # Errors
+    /// [`RoomError`] if it can't be.
+    pub fn counter(&self, kind: &str) -> Result<Counter, RoomError> {
+        let mut state = self.state();
+        if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
+            return Ok(known.counter.clone());
+        }
+        let allowed = self.limits.allowed_kinds.as_ref();
+        if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
+            return Err(RoomError::KindNotAllowed);
+        }
+        if state.kinds.len() >= self.limits.max_kinds {
+            return Err(RoomError::TooManyKinds(self.limits.max_kinds));
+        }
+        let record = match state.record {
+            Some(record) => record,
+            None => self.store.room(&self.party, &self.name)?,
+        };
+        state.record = Some(record);
+        let counter = self.store.counter_of(record, kind)?;
+        state
+            .kinds
+            .push(Kind::from((kind.to_owned(), counter.clone())));
+        Ok(counter)
+    }
+
+    /// Moves the version on after counters were added to, and gives the reactors that must be
+    /// told: those with members, other than `by`, that haven't been told since they last
+    /// attended.
+    pub fn publish(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
+        self.version.fetch_add(1, Ordering::SeqCst);
+        let mut newly = [0; MAX_REACTORS / WORD_BITS];
+        for (index, word) in newly.iter_mut().enumerate() {
+            let own = match by {
+                Some(reactor) if reactor / WORD_BITS == index => 1 << (reactor % WORD_BITS),
+                _ => 0,
+            };
+            let wanted = self.watchers[index].load(Ordering::SeqCst) & !own;
+            if wanted != 0 {
+                *word = wanted & !self.notified[index].fetch_or(wanted, Ordering::SeqCst);
+            }
+        }
+        newly.into_iter().enumerate().flat_map(|(index, word)| {
+            (0..WORD_BITS)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit| index * WORD_BITS + bit)
+        })
+    }
+
+    /// Lets `reactor` be told of the next change. What it reads afterwards covers all before.
+    pub fn attend(&self, reactor: usize) {
+        let (word, bit) = place(reactor);
+        self.notified[word].fetch_and(!bit, Ordering::SeqCst);
+    }
+
+    /// The version now.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// The counts now, encoded once for each version.
+    pub fn counts(&self) -> Counts {
+        let mut state = self.state();
+        // The version first: the counts then are at least as new.
+        let version = self.version();
+        if let Some(encoded) = state.encoded.as_ref().filter(|it| it.version == version) {
+            return encoded.clone();
+        }
+        let mut json = Vec::with_capacity(state.encoded.as_ref().map_or(64, |it| it.frame.len()));
+        let counts = state
+            .kinds
+            .iter()
+            .map(|kind| (&*kind.key, kind.counter.get()));
+        // A kind that was added and not yet counted is not shown.
+        encode_counts(counts.filter(|(_, count)| *count > 0), &mut json);
+        let mut framed = Vec::with_capacity(json.len() + 10);
+        frame::encode(frame::TEXT, &json, &mut framed);
+        let counts = Counts {
+            version,
+            json_start: framed.len() - json.len(),
+            frame: framed.into(),
+        };
+        state.encoded = Some(counts.clone());
+        counts
+    }
+
+    fn watch(&self, reactor: usize) {
+        let (word, bit) = place(reactor);
+        self.watchers[word].fetch_or(bit, Ordering::SeqCst);
+    }
+
+    fn unwatch(&self, reactor: usize) {
+        let (word, bit) = place(reactor);
+        self.watchers[word].fetch_and(!bit, Ordering::SeqCst);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change to the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<(String, Counter)> for Kind {
+    fn from((name, counter): (String, Counter)) -> Self {
+        Self {
+            key: encode_key(&name),
+            name,
+            counter,
+        }
+    }
+}
+
+fn place(reactor: usize) -> (usize, u64) {
+    (reactor / WORD_BITS, 1 << (reactor % WORD_BITS))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Rooms by their promises: exact counts, first seen first, each change told once.
+
+use super::*;
+use crate::store::{DEFAULT_MAX_ROOMS, MIN_FILE_BYTES};
+
+fn table(limits: RoomLimits) -> Arc<RoomTable> {
+    let store = Store::anonymous(MIN_FILE_BYTES, DEFAULT_MAX_ROOMS).unwrap();
+    RoomTable::new(Arc::new(store), limits)
+}
+
+fn json(room: &Room) -> String {
+    String::from_utf8(room.counts().json().to_vec()).unwrap()
+}
+
+#[test]
+fn kinds_are_shown_in_the_order_in_which_they_came() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", None);
+    assert_eq!(json(&room), "{}");
+    for (kind, delta) in [("love", 2), ("clap", 1), ("a\"b", 1), ("love", 1)] {
+        room.counter(kind).unwrap().add(delta);
+        room.publish(None).for_each(drop);
+    }
+    assert_eq!(json(&room), r#"{"love":3,"clap":1,"a\"b":1}"#);
+}
+
+#[test]
+fn the_counts_are_encoded_once_for_a_version() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", None);
+    let first = room.counts();
+    assert_eq!(first.frame().as_ptr(), room.counts().frame().as_ptr());
+    room.counter("love").unwrap().add(1);
+    room.publish(None).for_each(drop);
+    assert!(room.counts().version > first.version);
+    assert_eq!(&room.counts().frame()[..2], [0x81, 10]);
+}
+
+#[test]
+fn each_watcher_is_told_once_until_it_attends() {
+    let table = table(RoomLimits::default());
+    let handles = [0, 1, 64, 255].map(|reactor| table.enter("main", "talk", Some(reactor)));
+    let told = |by| handles[0].publish(by).collect::<Vec<_>>();
+    assert_eq!(told(Some(1)), [0, 64, 255]);
+    assert_eq!(told(Some(0)), [1]);
+    assert_eq!(told(None), [0; 0]);
+    handles[0].attend(64);
+    assert_eq!(told(None), [64]);
+    let [first, ..] = handles;
+    first.attend(255);
+    drop(table.enter("main", "talk", Some(255)));
+    assert_eq!(first.publish(None).collect::<Vec<_>>(), [0; 0]);
+}
+
+#[test]
+fn limits_hold_and_cost_no_kind_that_is_there() {
+    let table = table(RoomLimits {
+        max_kinds: 2,
+        allowed_kinds: Some(["a", "b", "c"].map(String::from).to_vec()),
+    });
+    let room = table.enter("main", "talk", None);
+    assert!(matches!(room.counter("x"), Err(RoomError::KindNotAllowed)));
+    room.counter("a").unwrap();
+    room.counter("b").unwrap().add(1);
+    assert!(matches!(room.counter("c"), Err(RoomError::TooManyKinds(2))));
+    assert!(room.counter("a").is_ok());
+    assert_eq!(json(&room), r#"{"b":1}"#);
+}
+
+#[test]
+fn a_room_that_nobody_uses_leaves_memory_and_comes_back() {
+    let table = table(RoomLimits::default());
+    let (one, two) = (
+        table.enter("main", "talk", None),
+        table.enter("main", "talk", Some(3)),
+    );
+    one.counter("love").unwrap().add(5);
+    drop(one);
+    assert_eq!(table.len(), 1);
+    drop(two);
+    assert!(table.is_empty());
+    assert_eq!(json(&table.enter("main", "talk", None)), r#"{"love":5}"#);
+}
+
+#[test]
+fn threads_that_meet_in_a_new_room_count_on_one_counter() {
+    let table = table(RoomLimits::default());
+    std::thread::scope(|scope| {
+        for reactor in 0..4 {
+            let table = &table;
+            scope.spawn(move || {
+                for _ in 0..1000 {
+                    let room = table.enter("main", "talk", Some(reactor));
+                    room.counter("love").unwrap().add(1);
+                    room.publish(Some(reactor)).for_each(drop);
+                }
+            });
+        }
+    });
+    assert_eq!(json(&table.enter("main", "talk", None)), r#"{"love":4000}"#);
+}

@@ -1,0 +1,286 @@
+//! The server: opens the store, binds, runs the threads, and stops them in order.
+//!
+//! Threads: one per reactor; one that flushes the store; one that waits for signals. The main
+//! thread waits for any of these to have something to say. What survives what: SIGINT and SIGTERM
+//! count what has arrived, tell the clients (1001), sync the store and end with 0; a second one
+//! ends at once, which the store survives like SIGKILL.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use thiserror::Error;
+
+use crate::config::{ServeArgs, optional_ms};
+use crate::http::{Origins, Router};
+use crate::reactor::rooms::{Rooms, Shared};
+use crate::reactor::{
+    BindError, CloseReason, Limits, ListenAddress, Reactor, ReactorMetrics, Seed, SocketOptions,
+    bind,
+};
+use crate::room::{RoomLimits, RoomTable};
+use crate::store::{OpenError, Store};
+
+/// Why the server can't run. Each kind has its own exit code.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The snapshot can't be opened.
+    #[error(transparent)]
+    Snapshot(#[from] OpenError),
+    /// An address can't be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The operating system refuses a thread, a poll or the like.
+    #[error("can't {action}: {source}")]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    /// The exit code: 3 for an address, 4 for the snapshot, 1 for the rest. (2 is for usage.)
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::System { .. } => 1,
+            Self::Bind(_) => 3,
+            Self::Snapshot(_) => 4,
+        }
+    }
+}
+
+/// What ends the main thread's wait.
+enum Notice {
+    Signal,
+    ReactorEnded(io::Result<()>),
+}
+
+/// Serves until a signal comes; `ready` is called with the addresses once all listen.
+///
+/// # Errors
+/// [`ServeError`], before anything was served or when a reactor failed.
+pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(), ServeError> {
+    let system = |action| move |source| ServeError::System { action, source };
+    let (sender, notices) = channel();
+    // Before anything else, so that a signal at any time ends in order.
+    spawn_signals(sender.clone()).map_err(system("watch signals"))?;
+    raise_descriptor_limit();
+
+    let store = Arc::new(open_store(args)?);
+    let options = SocketOptions {
+        send_buffer_bytes: (args.send_buffer_bytes > 0).then_some(args.send_buffer_bytes),
+        user_timeout: optional_ms(args.tcp_user_timeout_ms),
+        backlog: args.backlog,
+    };
+    let (listeners, addresses) = bind(&args.listen, args.reactor_count(), &options)?;
+    let seeds: Vec<Seed> = listeners
+        .into_iter()
+        .map(Seed::new)
+        .collect::<io::Result<_>>()
+        .map_err(system("make a poll"))?;
+    let bells: Vec<_> = seeds.iter().map(|seed| Arc::clone(&seed.bell)).collect();
+    let metrics: Vec<_> = seeds.iter().map(|seed| Arc::clone(&seed.metrics)).collect();
+    let shared = Arc::new(shared(args, &store, bells.clone()));
+    let limits = limits(args);
+    let open = Arc::new(AtomicUsize::new(0));
+
+    let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))
+        .map_err(system("start the flusher"))?;
+    let reactors: Vec<JoinHandle<()>> = seeds
+        .into_iter()
+        .enumerate()
+        .map(|(number, seed)| {
+            let (shared, limits, open) = (Arc::clone(&shared), limits.clone(), Arc::clone(&open));
+            spawn_reactor(number, seed, shared, limits, open, sender.clone())
+        })
+        .collect::<io::Result<_>>()
+        .map_err(system("start a reactor"))?;
+
+    ready(&addresses);
+    // The channel can't close: this thread holds a sender itself.
+    let result = match notices.recv() {
+        Ok(Notice::ReactorEnded(Err(source))) => Err(system("run a reactor")(source)),
+        Ok(Notice::ReactorEnded(Ok(())) | Notice::Signal) | Err(_) => Ok(()),
+    };
+    for bell in &bells {
+        bell.stop();
+    }
+    for reactor in reactors {
+        // A reactor that panicked has said so itself; the others still stop in order.
+        let _ = reactor.join();
+    }
+    store.stop_waiting();
+    let _ = flusher.join();
+    report(&metrics, &addresses);
+    result
+}
+
+fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
+    let Some(path) = args.snapshot_path() else {
+        return Store::anonymous(args.snapshot_max_bytes, args.max_rooms);
+    };
+    let (store, report) = Store::open(path, args.snapshot_max_bytes, args.max_rooms)?;
+    let snapshot = path.display();
+    if report.damaged > 0 {
+        tracing::warn!(%snapshot, damaged = report.damaged, "records were not whole, and are left out");
+    }
+    tracing::info!(%snapshot, rooms = report.rooms, counters = report.counters, "opened");
+    Ok(store)
+}
+
+fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::Bell>>) -> Shared {
+    let limits = RoomLimits {
+        max_kinds: args.max_kinds,
+        allowed_kinds: args.kinds.clone(),
+    };
+    Shared {
+        table: RoomTable::new(Arc::clone(store), limits),
+        bells,
+        router: Router {
+            parties: args.parties.clone(),
+            max_room_name_bytes: args.max_room_name_bytes,
+        },
+        origins: Origins::only(args.allow_origins.clone()),
+        max_kind_bytes: args.max_kind_bytes,
+        tick: Duration::from_millis(args.tick_ms),
+    }
+}
+
+fn limits(args: &ServeArgs) -> Limits {
+    Limits {
+        max_message_bytes: args.max_message_bytes,
+        max_head_bytes: args.max_head_bytes,
+        max_invalid_messages: args.max_invalid_messages,
+        head_timeout: Duration::from_millis(args.head_timeout_ms),
+        close_timeout: Duration::from_millis(args.close_timeout_ms),
+        ping_interval: optional_ms(args.ping_interval_ms),
+        max_connections: args.max_connections,
+    }
+}
+
+fn spawn_reactor(
+    number: usize,
+    seed: Seed,
+    shared: Arc<Shared>,
+    limits: Limits,
+    open: Arc<AtomicUsize>,
+    sender: Sender<Notice>,
+) -> io::Result<JoinHandle<()>> {
+    /// Tells the main thread however the reactor ends, a panic included.
+    struct Ended(Sender<Notice>, io::Result<()>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let result = std::mem::replace(&mut self.1, Ok(()));
+            // The main thread may have stopped listening: then it knows already.
+            let _ = self.0.send(Notice::ReactorEnded(result));
+        }
+    }
+    thread::Builder::new()
+        .name(format!("reactor-{number}"))
+        .spawn(move || {
+            let mut ended = Ended(sender, Err(io::Error::other("it panicked")));
+            let app = Rooms::new(number, shared);
+            ended.1 = Reactor::new(seed, app, limits, open).and_then(Reactor::run);
+        })
+}
+
+/// Syncs the store at most once per interval, and not at all while nothing changes.
+fn spawn_flusher(store: &Arc<Store>, interval: Duration) -> io::Result<JoinHandle<()>> {
+    let store = Arc::clone(store);
+    thread::Builder::new()
+        .name("flusher".to_owned())
+        .spawn(move || {
+            let mut has_failed = false;
+            while store.wait_until_dirty() {
+                match store.sync() {
+                    Ok(()) => {
+                        if std::mem::take(&mut has_failed) {
+                            tracing::info!("the snapshot is synced again");
+                        }
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut has_failed, true) {
+                            tracing::error!(%error, "can't sync the snapshot; trying again");
+                        }
+                        if store.is_stopped() {
+                            return;
+                        }
+                    }
+                }
+                store.rest(interval);
+            }
+        })
+}
+
+fn spawn_signals(sender: Sender<Notice>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // By default a file over RLIMIT_FSIZE ends the process; handled, the write fails instead.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for (count, signal) in signals.forever().enumerate() {
+                if count > 0 || sender.send(Notice::Signal).is_err() {
+                    std::process::exit(128 + signal);
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Every connection is a descriptor: takes as many as the hard limit allows.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "can't raise the limit on open files");
+    }
+}
+
+/// Says what the server has done, once it has stopped.
+fn report(metrics: &[Arc<ReactorMetrics>], addresses: &[ListenAddress]) {
+    let sum = |read: fn(&ReactorMetrics) -> u64| metrics.iter().map(|it| read(it)).sum::<u64>();
+    let closed: Vec<String> = CloseReason::ALL
+        .into_iter()
+        .map(|reason| {
+            (
+                reason,
+                metrics
+                    .iter()
+                    .map(|it| it.closed(reason).get())
+                    .sum::<u64>(),
+            )
+        })
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{}={count}", reason.label()))
+        .collect();
+    tracing::info!(
+        accepted = sum(|it| it.accepted.get()),
+        requests = sum(|it| it.requests.get()),
+        messages = sum(|it| it.messages.get()),
+        invalid_messages = sum(|it| it.invalid_messages.get()),
+        frames_sent = sum(|it| it.frames_sent.get()),
+        frames_conflated = sum(|it| it.frames_conflated.get()),
+        received_bytes = sum(|it| it.received_bytes.get()),
+        turns = sum(|it| it.turns.get()),
+        closed = closed.join(" "),
+        "stopped"
+    );
+    for address in addresses {
+        if let ListenAddress::Unix(path) = address {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

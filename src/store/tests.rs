@@ -1,0 +1,159 @@
+//! The store as rooms see it: what was counted comes back, whatever was left half-written.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+fn open(path: &Path) -> (Store, OpenReport) {
+    Store::open(path, DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS).unwrap()
+}
+
+fn counts(store: &Store, party: &str, room: &str) -> Vec<(String, u64)> {
+    let Some(id) = store.find(party, room) else {
+        return Vec::new();
+    };
+    let kinds = store.kinds(id).into_iter();
+    kinds.map(|(kind, counter)| (kind, counter.get())).collect()
+}
+
+#[test]
+fn counts_come_back_in_the_order_of_their_kinds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counts");
+    {
+        let (store, report) = open(&path);
+        assert_eq!(report, OpenReport::default());
+        let room = store.room("main", "talk").unwrap();
+        for (kind, delta) in [("love", 3), ("clap", 1), ("❤", 5)] {
+            store.counter_of(room, kind).unwrap().add(delta);
+        }
+        store.counter_of(room, "love").unwrap().add(1);
+        let other = store.room("main", &"long ".repeat(50)).unwrap();
+        store.counter_of(other, "love").unwrap().add(9);
+    }
+    let (store, report) = open(&path);
+    let expected = OpenReport {
+        rooms: 2,
+        counters: 4,
+        damaged: 0,
+    };
+    assert_eq!(report, expected);
+    let owned = |(kind, count): (&str, u64)| (kind.to_owned(), count);
+    let talk = [("love", 4), ("clap", 1), ("❤", 5)].map(owned);
+    assert_eq!(counts(&store, "main", "talk"), talk);
+    assert_eq!(
+        counts(&store, "main", &"long ".repeat(50)),
+        [owned(("love", 9))]
+    );
+    assert_eq!(counts(&store, "other", "talk"), []);
+}
+
+#[test]
+fn a_counter_stays_at_the_largest_number() {
+    let store = Store::anonymous(MIN_FILE_BYTES, 1).unwrap();
+    let room = store.room("main", "talk").unwrap();
+    let counter = store.counter_of(room, "love").unwrap();
+    counter.add(u64::MAX - 1);
+    counter.add(7);
+    assert_eq!(counter.get(), u64::MAX);
+}
+
+#[test]
+fn limits_are_errors() {
+    let store = Store::anonymous(MIN_FILE_BYTES, 2).unwrap();
+    store.room("main", "a").unwrap();
+    store.room("main", "b").unwrap();
+    assert!(matches!(
+        store.room("main", "c"),
+        Err(StoreError::TooManyRooms(2))
+    ));
+    assert!(store.room("main", "a").is_ok());
+
+    let store = Store::anonymous(MIN_FILE_BYTES, usize::MAX).unwrap();
+    let error = (0..).find_map(|n| store.room("main", &n.to_string()).err());
+    assert!(matches!(error, Some(StoreError::Full)));
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counts");
+    let _held = open(&path);
+    let error = Store::open(&path, DEFAULT_MAX_FILE_BYTES, 1).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Locked { pid, .. } if pid == std::process::id()),
+        "{error}"
+    );
+}
+
+#[test]
+fn foreign_files_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("foreign");
+    for content in [b"x".repeat(10), b"PNG ".repeat(5000), vec![1; 4096]] {
+        std::fs::write(&path, &content).unwrap();
+        let error = Store::open(&path, DEFAULT_MAX_FILE_BYTES, 1).unwrap_err();
+        assert!(matches!(error, OpenError::Unreadable { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_file_that_was_only_just_created_is_completed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("blank");
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    assert_eq!(open(&path).1, OpenReport::default());
+    assert!(std::fs::read(&path).unwrap().starts_with(b"OVATION1"));
+}
+
+#[test]
+fn a_record_that_is_not_whole_costs_only_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counts");
+    {
+        let (store, _) = open(&path);
+        for room in ["a", "b", "c"] {
+            let id = store.room("main", room).unwrap();
+            store.counter_of(id, "love").unwrap().add(2);
+        }
+    }
+    // The name of room b, as if its sector had not reached the disk.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let cell_of_b = u64::from(format::FIRST_CELL) + 2;
+    file.write_all_at(&[0; 32], cell_of_b * CELL_BYTES + 32)
+        .unwrap();
+    let (store, report) = open(&path);
+    assert_eq!(report.rooms, 2);
+    assert_eq!(counts(&store, "main", "b"), []);
+    for room in ["a", "c"] {
+        assert_eq!(counts(&store, "main", room), [("love".to_owned(), 2)]);
+    }
+    // What comes after takes nothing that was there.
+    let id = store.room("main", "b").unwrap();
+    store.counter_of(id, "clap").unwrap().add(1);
+    assert_eq!(counts(&store, "main", "b"), [("clap".to_owned(), 1)]);
+}
+
+const CELL_BYTES: u64 = format::CELL_BYTES as u64;
+
+#[test]
+fn many_rooms_grow_the_file_and_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("many");
+    let rooms = 20_000;
+    {
+        let (store, _) = open(&path);
+        for n in 0..rooms {
+            let id = store.room("main", &format!("room {n}")).unwrap();
+            store.counter_of(id, "love").unwrap().add(n);
+        }
+        store.sync().unwrap();
+    }
+    let (store, report) = open(&path);
+    assert_eq!(report.rooms as u64, rooms);
+    for n in (0..rooms).step_by(997) {
+        let room = format!("room {n}");
+        assert_eq!(counts(&store, "main", &room), [("love".to_owned(), n)]);
+    }
+}
