@@ -11,8 +11,9 @@
 //! conduct   the conductor: phases of each mode    worker   one thread's event loop
 //! connect   opening sockets, source addresses     client   one connection's state
 //! flood     pipelining senders                    wire     heads, frames and counts, without sockets
-//! procfs    memory and CPU from /proc             report   JSON and table
-//! suite     several servers side by side          sys      the kernel's finer points, unsafe
+//! procfs    memory and CPU from /proc             summary  from samples to the report
+//! report    JSON and table                        suite    several servers side by side
+//! sys       the kernel's finer points, unsafe
 //! ```
 //!
 //! # What the latency means
@@ -33,6 +34,7 @@ mod plan;
 mod procfs;
 mod report;
 mod suite;
+mod summary;
 mod sys;
 mod target;
 mod wire;
