@@ -101,7 +101,7 @@ pub struct ServeArgs {
     )]
     pub kinds: Option<Vec<String>>,
 
-    /// An origin whose pages may use this server, such as https://talks.example; any if not given
+    /// An origin whose pages may use this server, such as `https://talks.example`; any if not given
     #[arg(
         long = "allow-origin",
         value_name = "ORIGIN",

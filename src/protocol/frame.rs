@@ -2,7 +2,7 @@
 //!
 //! [`Decoder`] works in place on the caller's read buffer: a frame that lies whole in it is
 //! unmasked and handed out where it lies, and the decoder holds nothing. Only what a read cut
-//! in two, and messages in fragments, go into a boxed [`Partial`], which is freed as soon as the
+//! in two, and messages in fragments, go into a boxed `Partial`, which is freed as soon as the
 //! message is complete; so an idle connection's decoder is one null pointer.
 //!
 //! Text is validated as it arrives: invalid UTF-8 is refused at its first bad byte, even in the

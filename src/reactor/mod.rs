@@ -41,7 +41,7 @@ use mio::{Events, Poll, Token, Waker};
 
 pub use app::{App, CloseReason, Message, Next, Verdict};
 pub use bell::Bell;
-pub use connections::{Connections, Sent};
+pub use connections::{Connections, OpenConnection, Sent};
 pub use listener::{
     BindError, DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, ListenAddress, Listener, SocketOptions,
     bind,

@@ -1,6 +1,6 @@
 //! The snapshot file: where the counts live.
 //!
-//! - [`format`]: the layout of the file, pure: cells of 64 bytes to records and back.
+//! - [`mod@format`]: the layout of the file, pure: cells of 64 bytes to records and back.
 //! - `map`: the mapped file; growth, lock and sync. One of the crate's two homes of `unsafe`.
 //! - `dirty`: whether the file has changed since it was last synced, and the flusher's wait.
 //!
