@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::ServeArgs;
 use crate::reactor::ListenAddress;
 use crate::server::serve;
+use crate::swarm::{self, SwarmArgs};
 
 /// A real-time reaction counter, tuned for connection density
 #[derive(Debug, Parser)]
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     /// Serve rooms of live counters (the default)
     Serve(ServeArgs),
+    Swarm(SwarmArgs),
 }
 
 /// Runs the command that the arguments of this process give.
@@ -44,6 +46,13 @@ pub fn main() -> ExitCode {
             Err(error) => {
                 tracing::error!("{error}");
                 ExitCode::from(error.exit_code())
+            }
+        },
+        Command::Swarm(args) => match swarm::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::FAILURE
             }
         },
     }

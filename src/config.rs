@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 
 use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
@@ -30,6 +30,15 @@ pub const DEFAULT_FLUSH_INTERVAL_MS: u64 = 1000;
 /// The default of how long data may stay unacknowledged, in milliseconds.
 pub const DEFAULT_USER_TIMEOUT_MS: u64 = 60_000;
 
+/// Who has a table of file descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FdTables {
+    /// Each reactor its own.
+    PerReactor,
+    /// All threads together one.
+    Shared,
+}
+
 /// What `ovation serve` is told.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -40,6 +49,16 @@ pub struct ServeArgs {
     /// Reactor threads; one for each core if not given
     #[arg(long, value_name = "N", env = "OVATION_REACTORS", value_parser = ranged(1, MAX_REACTORS))]
     pub reactors: Option<usize>,
+
+    /// One table of file descriptors for each reactor, so that RLIMIT_NOFILE bounds a reactor and
+    /// not the process (Linux), or one for all
+    #[arg(
+        long,
+        value_name = "WHICH",
+        env = "OVATION_FD_TABLES",
+        default_value = "per-reactor"
+    )]
+    pub fd_tables: FdTables,
 
     /// The file that keeps the counts
     #[arg(long, value_name = "PATH", env = "OVATION_SNAPSHOT", default_value = DEFAULT_SNAPSHOT)]
@@ -82,7 +101,7 @@ pub struct ServeArgs {
     )]
     pub kinds: Option<Vec<String>>,
 
-    /// An origin whose pages may use this server, such as https://talks.example; any if not given
+    /// An origin whose pages may use this server, such as `https://talks.example`; any if not given
     #[arg(
         long = "allow-origin",
         value_name = "ORIGIN",

@@ -12,6 +12,7 @@
 //! - [`http`]: routes and responses, pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
+//! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
 //!
 //! # One reaction's way
 //! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,
@@ -27,3 +28,4 @@ pub mod reactor;
 pub mod room;
 pub mod server;
 pub mod store;
+pub mod swarm;

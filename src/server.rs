@@ -6,6 +6,7 @@
 //! ends at once, which the store survives like SIGKILL.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Sender, channel};
@@ -17,12 +18,12 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
-use crate::config::{ServeArgs, optional_ms};
+use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::http::{Origins, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
     BindError, CloseReason, Limits, ListenAddress, Reactor, ReactorMetrics, Seed, SocketOptions,
-    bind,
+    bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
 use crate::store::{OpenError, Store};
@@ -94,15 +95,40 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
 
     let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))
         .map_err(system("start the flusher"))?;
+    let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
+    let (left, leavers) = channel();
     let reactors: Vec<JoinHandle<()>> = seeds
         .into_iter()
         .enumerate()
         .map(|(number, seed)| {
-            let (shared, limits, open) = (Arc::clone(&shared), limits.clone(), Arc::clone(&open));
-            spawn_reactor(number, seed, shared, limits, open, sender.clone())
+            let others = descriptors
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number);
+            let start = Start {
+                number,
+                seed,
+                shared: Arc::clone(&shared),
+                limits: limits.clone(),
+                open: Arc::clone(&open),
+                notices: sender.clone(),
+                leave: (args.fd_tables == FdTables::PerReactor)
+                    .then(|| others.flat_map(|(_, theirs)| theirs).copied().collect()),
+                left: left.clone(),
+            };
+            start.spawn()
         })
         .collect::<io::Result<_>>()
         .map_err(system("start a reactor"))?;
+    drop(left);
+    // Ends when every reactor has said whether it has a table of its own.
+    let leavers: Vec<usize> = leavers
+        .iter()
+        .filter_map(|(number, has_left)| has_left.then_some(number))
+        .collect();
+    for number in leavers {
+        sys::close_copies(&descriptors[number]);
+    }
 
     ready(&addresses);
     // The channel can't close: this thread holds a sender itself.
@@ -166,30 +192,54 @@ fn limits(args: &ServeArgs) -> Limits {
     }
 }
 
-fn spawn_reactor(
+/// What a reactor's thread is started with.
+struct Start {
     number: usize,
     seed: Seed,
     shared: Arc<Shared>,
     limits: Limits,
     open: Arc<AtomicUsize>,
-    sender: Sender<Notice>,
-) -> io::Result<JoinHandle<()>> {
-    /// Tells the main thread however the reactor ends, a panic included.
-    struct Ended(Sender<Notice>, io::Result<()>);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            let result = std::mem::replace(&mut self.1, Ok(()));
-            // The main thread may have stopped listening: then it knows already.
-            let _ = self.0.send(Notice::ReactorEnded(result));
-        }
+    notices: Sender<Notice>,
+    /// The others' descriptors, if the thread is to have a table of its own.
+    leave: Option<Vec<RawFd>>,
+    /// Where it says whether it has.
+    left: Sender<(usize, bool)>,
+}
+
+impl Start {
+    fn spawn(self) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new()
+            .name(format!("reactor-{}", self.number))
+            .spawn(move || self.run())
     }
-    thread::Builder::new()
-        .name(format!("reactor-{number}"))
-        .spawn(move || {
-            let mut ended = Ended(sender, Err(io::Error::other("it panicked")));
-            let app = Rooms::new(number, shared);
-            ended.1 = Reactor::new(seed, app, limits, open).and_then(Reactor::run);
-        })
+
+    fn run(self) {
+        let mut ended = Ended(self.notices, Err(io::Error::other("it panicked")));
+        let has_left = match self.leave.map(|foreign| sys::leave(&foreign)) {
+            None => false,
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                tracing::warn!(%error, reactor = self.number, "no table of descriptors of its own");
+                false
+            }
+        };
+        // The main thread waits for this; it can't have gone.
+        let _ = self.left.send((self.number, has_left));
+        drop(self.left);
+        let app = Rooms::new(self.number, self.shared);
+        ended.1 = Reactor::new(self.seed, app, self.limits, self.open).and_then(Reactor::run);
+    }
+}
+
+/// Tells the main thread however the reactor ends, a panic included.
+struct Ended(Sender<Notice>, io::Result<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.1, Ok(()));
+        // The main thread may have stopped listening: then it knows already.
+        let _ = self.0.send(Notice::ReactorEnded(result));
+    }
 }
 
 /// Syncs the store at most once per interval, and not at all while nothing changes.

@@ -2,7 +2,7 @@
 //!
 //! [`Decoder`] works in place on the caller's read buffer: a frame that lies whole in it is
 //! unmasked and handed out where it lies, and the decoder holds nothing. Only what a read cut
-//! in two, and messages in fragments, go into a boxed [`Partial`], which is freed as soon as the
+//! in two, and messages in fragments, go into a boxed `Partial`, which is freed as soon as the
 //! message is complete; so an idle connection's decoder is one null pointer.
 //!
 //! Text is validated as it arrives: invalid UTF-8 is refused at its first bad byte, even in the
@@ -110,11 +110,13 @@ impl Decoder {
                     self.partial = None;
                 }
                 step
+            } else if let Some((payload, mask)) = short_text(rest, max_message_bytes) {
+                unmask(payload, mask);
+                let end = SHORT_HEADER_BYTES + payload.len();
+                (end, sink(whole(Kind::Text, payload)?))
             } else {
                 match Frame::parse(rest, None, max_message_bytes)? {
-                    Some((frame, start))
-                        if rest.len() - start >= frame.remaining && frame.is_final =>
-                    {
+                    Some((frame, start)) if frame.is_whole_in(&rest[start..]) => {
                         let end = start + frame.remaining;
                         let payload = &mut rest[start..end];
                         unmask(payload, frame.mask);
@@ -135,6 +137,28 @@ impl Decoder {
     }
 }
 
+/// The header of a masked frame of less than 126 bytes.
+const SHORT_HEADER_BYTES: usize = 6;
+
+/// The payload and mask of an unfragmented text frame of less than 126 bytes that lies whole at
+/// the start of `bytes`. Nearly all frames are of this shape; all others are parsed by
+/// [`FrameHeader`], which would find the same here.
+#[inline]
+fn short_text(bytes: &mut [u8], max_message_bytes: usize) -> Option<(&mut [u8], [u8; 4])> {
+    let (header, rest) = bytes.split_first_chunk_mut::<SHORT_HEADER_BYTES>()?;
+    let [first, second, mask @ ..] = *header;
+    let length = usize::from(second ^ MASK_BIT);
+    if first != FINAL_TEXT || length > MAX_CONTROL_BYTES || length > max_message_bytes {
+        return None;
+    }
+    Some((rest.get_mut(..length)?, mask))
+}
+
+/// The first byte of an unfragmented text frame: FIN and the opcode 1 (section 5.2).
+const FINAL_TEXT: u8 = 0x81;
+/// In the second byte, with the length.
+const MASK_BIT: u8 = 0x80;
+
 /// The event of a payload that arrived whole and unfragmented.
 #[inline]
 fn whole(kind: Kind, payload: &[u8]) -> Result<Event<'_>, Violation> {
@@ -153,6 +177,10 @@ fn whole(kind: Kind, payload: &[u8]) -> Result<Event<'_>, Violation> {
 }
 
 impl Frame {
+    fn is_whole_in(&self, payload: &[u8]) -> bool {
+        self.is_final && payload.len() >= self.remaining
+    }
+
     /// Parses and checks the header at the start of `bytes`, given the size of the message in
     /// progress, if any. Returns the frame and the length of its header, or `None` if it isn't
     /// complete.

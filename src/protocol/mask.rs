@@ -3,16 +3,17 @@
 /// XORs `payload` with the masking `key`, whose first byte falls on the first byte of `payload`.
 #[inline]
 pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
-    let word = u64::from_ne_bytes([
-        key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3],
-    ]);
-    let mut words = payload.chunks_exact_mut(8);
-    for chunk in &mut words {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(chunk);
-        chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ word).to_ne_bytes());
+    let half = u32::from_ne_bytes(key);
+    let word = u64::from(half) | u64::from(half) << 32;
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
+    let (halves, rest) = rest.as_chunks_mut::<4>();
+    for bytes in halves {
+        *bytes = (u32::from_ne_bytes(*bytes) ^ half).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key) {
         *byte ^= key;
     }
 }

@@ -71,7 +71,7 @@ pub trait App {
     /// The member's connection has closed.
     fn leave(&mut self, member: Self::Member, connections: &mut Connections<Self::Member>);
 
-    /// The socket at `key`, to which [`Connections::send`] could not send, has room again.
+    /// The socket at `key`, to which [`super::OpenConnection::send`] could not send, has room again.
     fn drained(&mut self, key: u32, connections: &mut Connections<Self::Member>);
 
     /// Called once in every turn of the loop, after the events.

@@ -121,7 +121,7 @@ impl<M> Connections<M> {
     /// The connection that a token means, unless it has closed.
     #[inline]
     pub(super) fn by_token(&mut self, token: Token) -> Option<(u32, &mut Connection<M>)> {
-        let (key, generation) = (token.0 as u32, (token.0 >> 32) as u16);
+        let (key, generation) = parts(token);
         let connection = self.slab.get_mut(key)?;
         (connection.generation == generation).then_some((key, connection))
     }
@@ -328,6 +328,11 @@ impl<M> OpenConnection<'_, M> {
 /// The token of the connection at `key`.
 pub(super) fn token(key: u32, generation: u16) -> Token {
     Token(key as usize | usize::from(generation) << 32)
+}
+
+/// The key and the generation that a token is made of.
+pub(super) fn parts(token: Token) -> (u32, u16) {
+    (token.0 as u32, (token.0 >> 32) as u16)
 }
 
 /// Sends what the socket takes; 0 if it takes nothing.

@@ -286,7 +286,7 @@ struct Sink<'r, A: App> {
 }
 
 impl<A: App> Sink<'_, A> {
-    #[inline]
+    #[inline(always)]
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         match event {
             Event::Text(text) => self.message(Message::Text(text)),
@@ -303,7 +303,7 @@ impl<A: App> Sink<'_, A> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn message(&mut self, message: Message<'_>) -> ControlFlow<()> {
         if self.app.receive(self.member, message, self.cork) == Verdict::Accepted {
             self.accepted += 1;
@@ -320,6 +320,7 @@ impl<A: App> Sink<'_, A> {
 
     /// Pongs go out with the other replies, or, while output waits for the socket, into the one
     /// place that is kept for the newest.
+    #[cold]
     fn pong(&mut self, payload: &[u8]) {
         match self.output {
             None => frame::encode(frame::PONG, payload, self.cork),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -218,11 +218,14 @@ impl Listener {
         socket.listen(options.backlog)?;
         Ok(Self {
             socket,
-            spare: spare().ok(),
+            spare: None,
         })
     }
 
-    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    /// Watches for connections. From here on the listener belongs to the calling thread's table
+    /// of descriptors, from which it takes its spare one.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.spare = Some(spare()?);
         let fd = self.socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
@@ -268,6 +271,12 @@ impl Listener {
         };
         self.spare = spare().ok();
         outcome
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

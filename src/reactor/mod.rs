@@ -4,6 +4,7 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
+//! - [`sys`]: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
 //! - An event comes once. A connection that stops being read before its socket would block goes
@@ -25,10 +26,12 @@ mod listener;
 mod metrics;
 pub mod rooms;
 mod slab;
+pub mod sys;
 mod timers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,7 +41,7 @@ use mio::{Events, Poll, Token, Waker};
 
 pub use app::{App, CloseReason, Message, Next, Verdict};
 pub use bell::Bell;
-pub use connections::{Connections, Sent};
+pub use connections::{Connections, OpenConnection, Sent};
 pub use listener::{
     BindError, DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, ListenAddress, Listener, SocketOptions,
     bind,
@@ -122,6 +125,12 @@ pub struct Seed {
 }
 
 impl Seed {
+    /// The descriptors that move with the parts to the reactor's thread.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let listeners = self.listeners.iter().map(Listener::as_raw_fd);
+        listeners.chain([self.poll.as_raw_fd()]).collect()
+    }
+
     /// The parts of a reactor that accepts from `listeners`.
     ///
     /// # Errors
@@ -178,11 +187,11 @@ impl<A: App> Reactor<A> {
     pub fn new(seed: Seed, app: A, limits: Limits, open: Arc<AtomicUsize>) -> io::Result<Self> {
         let Seed {
             poll,
-            listeners,
+            mut listeners,
             bell,
             metrics,
         } = seed;
-        for (index, listener) in listeners.iter().enumerate() {
+        for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), listener_token(index))?;
         }
         let connections = Connections::new(poll.registry().try_clone()?, Arc::clone(&metrics));
@@ -362,12 +371,30 @@ impl<A: App> Reactor<A> {
             return;
         }
         match self.connections.insert(socket, self.clock.ms(self.now)) {
-            Ok(token) => self.heads.push(token, self.now),
+            Ok(token) => {
+                self.forget_stale_heads();
+                self.heads.push(token, self.clock.ms(self.now));
+            }
             Err((socket, error)) => {
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 refuse(&socket);
                 self.overloaded(&error);
             }
+        }
+    }
+
+    /// Drops entries of connections that have moved on, faster than new ones come.
+    fn forget_stale_heads(&mut self) {
+        for _ in 0..2 {
+            let Some(token) = self.heads.front() else {
+                return;
+            };
+            if let Some((_, connection)) = self.connections.by_token(token)
+                && matches!(connection.phase, Phase::Head { .. })
+            {
+                return;
+            }
+            self.heads.pop();
         }
     }
 
@@ -397,7 +424,7 @@ impl<A: App> Reactor<A> {
             return;
         };
         let token = connections::token(key, connection.generation);
-        self.closings.push(token, self.now);
+        self.closings.push(token, now_ms);
         if let Some(member) = self.connections.begin_closing(key, reason, now_ms) {
             self.app.leave(member, &mut self.connections);
         }
@@ -406,13 +433,14 @@ impl<A: App> Reactor<A> {
 
     /// Closes those whose time is up, and pings some of the silent.
     fn expire(&mut self) {
-        while let Some(token) = self.closings.pop(self.now) {
+        let now_ms = self.clock.ms(self.now);
+        while let Some(token) = self.closings.pop_due(now_ms) {
             if let Some((key, _)) = self.connections.by_token(token) {
                 self.close(key, CloseReason::CloseTimeout);
             }
         }
-        while let Some(token) = self.heads.pop(self.now) {
-            self.expire_head(token);
+        while let Some(token) = self.heads.pop_due(now_ms) {
+            self.expire_head(token, now_ms);
         }
         if let Some(sweep) = &mut self.sweep {
             for key in sweep.step(self.now, self.connections.end()) {
@@ -421,18 +449,16 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    fn expire_head(&mut self, token: Token) {
-        let now_ms = self.clock.ms(self.now);
+    fn expire_head(&mut self, token: Token, now_ms: u32) {
         let Some((key, connection)) = self.connections.by_token(token) else {
             return;
         };
         let Phase::Head { input } = &connection.phase else {
             return;
         };
-        let waited = Duration::from_millis(now_ms.wrapping_sub(connection.since_ms).into());
-        if waited < self.heads.timeout() {
+        if now_ms.wrapping_sub(connection.since_ms) < self.heads.timeout_ms() {
             // It has had an answer meanwhile and is kept; one entry for it is enough.
-            self.heads.push(token, self.now);
+            self.heads.push(token, now_ms);
         } else if input.is_empty() {
             self.close(key, CloseReason::HeadTimeout);
         } else {
@@ -454,22 +480,24 @@ impl<A: App> Reactor<A> {
         if self.next == Next::Now || !self.ready.is_empty() || !self.accepting.is_empty() {
             return Some(Duration::ZERO);
         }
+        let now = Instant::now();
+        let now_ms = self.clock.ms(now);
         let app = match self.next {
             Next::At(at) => Some(at),
             _ => None,
         };
-        let sweep = self.sweep.as_ref().and_then(|sweep| sweep.next(self.now));
-        [
-            app,
-            sweep,
-            self.accept_retry,
-            self.heads.next(),
-            self.closings.next(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .map(|at| at.saturating_duration_since(Instant::now()))
+        let sweep = self.sweep.as_ref().and_then(|sweep| sweep.next(now));
+        let deadlines = [&self.heads, &self.closings].map(|deadlines| deadlines.left_ms(now_ms));
+        let deadlines = deadlines
+            .into_iter()
+            .flatten()
+            .map(|ms| Duration::from_millis(ms.into()));
+        [app, sweep, self.accept_retry]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(now))
+            .chain(deadlines)
+            .min()
     }
 
     /// Counts what has been received, then tells every client that the server goes away.

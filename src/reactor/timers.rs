@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
+use super::connections::{parts, token};
+
 /// The milliseconds of a reactor, since it started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
@@ -32,42 +34,66 @@ impl Clock {
 /// Connections that must have moved on a fixed time after they were put here.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    timeout: Duration,
-    queue: VecDeque<(Instant, Token)>,
+    timeout_ms: u32,
+    queue: VecDeque<Deadline>,
+}
+
+/// A connection and its time, in 12 bytes: while many connect, there are many.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at_ms: u32,
+    key: u32,
+    generation: u16,
 }
 
 impl Deadlines {
+    /// The timeout is at most an hour, so that wrapped times compare.
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
-            timeout,
+            timeout_ms: timeout.as_millis() as u32,
             queue: VecDeque::new(),
         }
     }
 
-    pub(super) fn push(&mut self, token: Token, now: Instant) {
-        self.queue.push_back((now + self.timeout, token));
+    pub(super) fn push(&mut self, token: Token, now_ms: u32) {
+        let (key, generation) = parts(token);
+        self.queue.push_back(Deadline {
+            at_ms: now_ms.wrapping_add(self.timeout_ms),
+            key,
+            generation,
+        });
     }
 
-    /// The next connection whose time has come.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Token> {
-        let (deadline, _) = self.queue.front()?;
-        if *deadline > now {
-            return None;
-        }
-        let (_, token) = self.queue.pop_front()?;
+    /// The connection whose time comes next.
+    pub(super) fn front(&self) -> Option<Token> {
+        let deadline = self.queue.front()?;
+        Some(token(deadline.key, deadline.generation))
+    }
+
+    /// Forgets the connection whose time comes next.
+    pub(super) fn pop(&mut self) {
+        self.queue.pop_front();
         if self.queue.is_empty() {
             // After a storm the queue is as long as the storm was.
             self.queue = VecDeque::new();
         }
+    }
+
+    /// The next connection whose time has come.
+    pub(super) fn pop_due(&mut self, now_ms: u32) -> Option<Token> {
+        let token = self.front().filter(|_| self.left_ms(now_ms) == Some(0))?;
+        self.pop();
         Some(token)
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.queue.front().map(|(deadline, _)| *deadline)
+    /// How long until the next time comes, in milliseconds.
+    pub(super) fn left_ms(&self, now_ms: u32) -> Option<u32> {
+        let left = self.queue.front()?.at_ms.wrapping_sub(now_ms) as i32;
+        Some(left.max(0) as u32)
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
+    pub(super) fn timeout_ms(&self) -> u32 {
+        self.timeout_ms
     }
 }
 
@@ -134,23 +160,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_come_in_order_and_in_time() {
-        let start = Instant::now();
+    fn deadlines_come_in_order_and_in_time_also_when_the_clock_wraps() {
+        let start = u32::MAX - 2000;
         let mut deadlines = Deadlines::new(Duration::from_secs(5));
-        deadlines.push(Token(1), start);
-        deadlines.push(Token(2), start + Duration::from_secs(1));
-        assert_eq!(deadlines.next(), Some(start + Duration::from_secs(5)));
-        assert_eq!(deadlines.pop(start + Duration::from_secs(4)), None);
-        assert_eq!(
-            deadlines.pop(start + Duration::from_secs(5)),
-            Some(Token(1))
-        );
-        assert_eq!(deadlines.pop(start + Duration::from_secs(5)), None);
-        assert_eq!(
-            deadlines.pop(start + Duration::from_secs(9)),
-            Some(Token(2))
-        );
-        assert_eq!(deadlines.next(), None);
+        deadlines.push(token(1, 7), start);
+        deadlines.push(token(2, 8), start.wrapping_add(1000));
+        assert_eq!(deadlines.left_ms(start), Some(5000));
+        assert_eq!(deadlines.pop_due(start.wrapping_add(4999)), None);
+        let first = deadlines.pop_due(start.wrapping_add(5000));
+        assert_eq!(first, Some(token(1, 7)));
+        assert_eq!(deadlines.pop_due(start.wrapping_add(5000)), None);
+        assert_eq!(deadlines.left_ms(start.wrapping_add(9000)), Some(0));
+        let second = deadlines.pop_due(start.wrapping_add(9000));
+        assert_eq!(second, Some(token(2, 8)));
+        assert_eq!(deadlines.left_ms(start), None);
     }
 
     /// Visits of each place, and turns that did anything, in `intervals` intervals.

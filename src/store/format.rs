@@ -246,11 +246,6 @@ fn decode_counter(cell: &Cell, kind_length: usize, ordinal: u8) -> Option<Record
     }))
 }
 
-/// Whether the cell is the head of a room's record.
-pub(super) fn is_room(cell: &Cell) -> bool {
-    cell[0].to_le_bytes()[0] == ROOM
-}
-
 /// The first counter of a room, or the next of a counter; 0 for none.
 pub(super) fn link_of(cell: &Cell) -> u32 {
     halves(cell[LINK_WORD]).0

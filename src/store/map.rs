@@ -120,13 +120,12 @@ impl Map {
                 action: "reserve address space for it",
                 source,
             })?;
-        let max_cells = (max_file_bytes / CELL) as u32;
         Ok(Self {
             memory: memory.into(),
             file: None,
             path: PathBuf::from("(memory)"),
-            cells: AtomicU32::new(max_cells),
-            max_cells,
+            cells: AtomicU32::new(FIRST_CELL),
+            max_cells: (max_file_bytes / CELL) as u32,
         })
     }
 
@@ -140,8 +139,7 @@ impl Map {
     /// zeros.
     pub(super) fn is_blank(&self) -> bool {
         let is_zero = |cell| self.read(cell) == [0; 8];
-        let cells = if self.file.is_some() { self.cells() } else { 0 };
-        (0..cells).all(is_zero)
+        (0..self.cells()).all(is_zero)
     }
 
     /// The cell at `index`.

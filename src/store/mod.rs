@@ -1,6 +1,6 @@
 //! The snapshot file: where the counts live.
 //!
-//! - [`format`]: the layout of the file, pure: cells of 64 bytes to records and back.
+//! - [`mod@format`]: the layout of the file, pure: cells of 64 bytes to records and back.
 //! - `map`: the mapped file; growth, lock and sync. One of the crate's two homes of `unsafe`.
 //! - `dirty`: whether the file has changed since it was last synced, and the flusher's wait.
 //!
@@ -345,6 +345,7 @@ impl Index {
     /// Reads every record of the file: finds the rooms, and links their counters anew.
     fn scan(&mut self, map: &Map) -> OpenReport {
         let mut report = OpenReport::default();
+        let mut rooms = Vec::new();
         let mut counters = Vec::new();
         let mut cell = format::FIRST_CELL;
         while cell < map.cells() {
@@ -354,7 +355,7 @@ impl Index {
                 Ok(Record::Room(RoomRecord { party, room, cells })) => {
                     format::set_link(map.cell(cell), 0);
                     self.insert(map, cell, &party, &room);
-                    report.rooms += 1;
+                    rooms.push(cell);
                     step = cells;
                 }
                 Ok(Record::Counter(record)) => counters.push((cell, record.room)),
@@ -368,11 +369,10 @@ impl Index {
             }
             cell += step.max(1);
         }
+        report.rooms = rooms.len();
         for (cell, room) in counters {
-            let is_room = room >= format::FIRST_CELL
-                && room < map.cells()
-                && format::is_room(&map.read(room));
-            if is_room {
+            // The rooms were found in the order of their cells.
+            if rooms.binary_search(&room).is_ok() {
                 link(map, room, cell);
                 report.counters += 1;
             } else {

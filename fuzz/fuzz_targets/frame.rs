@@ -1,0 +1,15 @@
+//! The frame decoder against tungstenite's codec, in one read and byte by byte.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ovation::protocol::close::Violation;
+use ovation::protocol::frame::{Decoder, Event};
+
+#[path = "../oracle.rs"]
+mod oracle;
+
+const LIMIT: usize = 1 << 12;
+
+fuzz_target!(|bytes: &[u8]| {
+    oracle::agree(bytes, LIMIT);
+});

@@ -1,0 +1,32 @@
+//! Reactions: exactly what serde_json finds in a message, within the limits; and any kind comes
+//! back out of the counts.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ovation::protocol::message::{encode_counts, encode_key, parse_reaction};
+use serde_json::Value;
+
+const MAX_KIND_BYTES: usize = 32;
+
+fuzz_target!(|text: &str| {
+    // A map of serde_json keeps the last of duplicate keys, as JSON.parse does.
+    let value: Option<Value> = serde_json::from_str(text).ok();
+    let kind = value.as_ref().and_then(|value| value.get("kind")?.as_str());
+    let expected = kind.filter(|kind| {
+        !kind.is_empty() && kind.len() <= MAX_KIND_BYTES && !kind.chars().any(char::is_control)
+    });
+    let parsed = parse_reaction(text, MAX_KIND_BYTES);
+    match (&parsed, expected) {
+        (Ok(kind), Some(expected)) => assert_eq!(kind, expected),
+        (Err(_), None) => {}
+        // Numbers that no f64 holds are passed over unread where serde_json's own value refuses.
+        (Ok(_), None) if value.is_none() => {}
+        other => panic!("{other:?}"),
+    }
+    if let Ok(kind) = parsed {
+        let mut output = Vec::new();
+        encode_counts([(&*encode_key(&kind), 7)].into_iter(), &mut output);
+        let counts: Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(counts[&*kind], 7);
+    }
+});

@@ -1,0 +1,43 @@
+//! Request heads: what is incomplete stays so until more arrives, what is complete stays the
+//! same whatever follows it, and routes and handshakes can be made of anything.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ovation::http::{Origins, Response, Route, Router};
+use ovation::protocol::{head, upgrade};
+
+const MAX_HEAD_BYTES: usize = 2048;
+
+fuzz_target!(|bytes: &[u8]| {
+    let parsed = head::parse(bytes, MAX_HEAD_BYTES);
+    let Ok(Some((request, length))) = parsed else {
+        if parsed == Ok(None) {
+            assert!(bytes.len() < MAX_HEAD_BYTES);
+        }
+        return;
+    };
+    assert!(length <= bytes.len().min(MAX_HEAD_BYTES));
+    let whole = head::parse(&bytes[..length], MAX_HEAD_BYTES);
+    assert_eq!(whole, Ok(Some((head::parse(bytes, MAX_HEAD_BYTES).unwrap().unwrap().0, length))));
+    assert_eq!(head::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
+
+    let router = Router::default();
+    match router.route(request.target) {
+        Route::Room { party, room } => {
+            assert_eq!(party, "main");
+            assert!(!room.is_empty() && room.len() <= router.max_room_name_bytes);
+        }
+        refusal => assert!(refusal.refusal().status >= 400),
+    }
+    let mut output = Vec::new();
+    match upgrade::accept_key(&request) {
+        Ok(accept) => upgrade::encode_switching_protocols(&accept, &mut output),
+        Err(error) => Response::from(error).encode(&request, &Origins::default(), &mut output),
+    }
+    assert!(output.starts_with(b"HTTP/1.1 "));
+    // Nothing that a client sent may end a line of the answer.
+    let head_end = output.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    for line in output[..head_end].split(|byte| *byte == b'\n') {
+        assert!(line.iter().filter(|byte| **byte == b'\r').count() <= 1);
+    }
+});

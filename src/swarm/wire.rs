@@ -1,0 +1,340 @@
+//! The wire without sockets: frames and counts of a server, requests and frames of a client.
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
+use std::io::Cursor;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// Longest message that is taken from a server, in bytes.
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// Longest head of a handshake's answer, in bytes.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Most headers in a handshake's answer.
+const MAX_HEADERS: usize = 64;
+/// One key for all connections: it proves that the server computed the answer, which needs no secret.
+const KEY: &str = "b3ZhdGlvbi1zd2FybS1rZQ==";
+
+/// Why a connection is of no use any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("the answer to the handshake is no HTTP/1.1: {0}")]
+    Head(String),
+    #[error("the handshake was answered with status {0}")]
+    Status(u16),
+    #[error("the handshake was answered with a wrong Sec-WebSocket-Accept")]
+    Accept,
+    #[error("a frame breaks RFC 6455: {0}")]
+    Frame(&'static str),
+    #[error("a message is longer than {MAX_MESSAGE_BYTES} bytes")]
+    TooLong,
+    #[error("a message is not an object of counts: {0}")]
+    Counts(String),
+    #[error("the server closed with code {0}")]
+    Closed(u16),
+}
+
+/// The upgrade request for one room.
+pub(super) fn request(authority: &str, path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// What the server must answer in `Sec-WebSocket-Accept`.
+pub(super) fn accept_key() -> String {
+    derive_accept_key(KEY.as_bytes())
+}
+
+/// Reads the answer to [`request`]: its length in bytes once it is whole and right.
+pub(super) fn response_head(bytes: &[u8], accept: &str) -> Result<Option<usize>, WireError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    match response.parse(bytes) {
+        Err(error) => Err(WireError::Head(error.to_string())),
+        Ok(httparse::Status::Partial) if bytes.len() > MAX_HEAD_BYTES => {
+            Err(WireError::Head("it is too long".into()))
+        }
+        Ok(httparse::Status::Partial) => Ok(None),
+        Ok(httparse::Status::Complete(length)) => match response.code {
+            Some(101) => {
+                let right = response.headers.iter().any(|header| {
+                    header.name.eq_ignore_ascii_case("sec-websocket-accept")
+                        && header.value == accept.as_bytes()
+                });
+                right.then_some(Some(length)).ok_or(WireError::Accept)
+            }
+            status => Err(WireError::Status(status.unwrap_or(0))),
+        },
+    }
+}
+
+/// One whole frame of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ServerFrame<'a> {
+    pub(super) fin: bool,
+    pub(super) opcode: OpCode,
+    pub(super) payload: &'a [u8],
+}
+
+/// Takes one frame from the front of `bytes`: the frame and its length, or `None` until it is whole.
+pub(super) fn server_frame(bytes: &[u8]) -> Result<Option<(ServerFrame<'_>, usize)>, WireError> {
+    let mut cursor = Cursor::new(bytes);
+    let Some((header, length)) =
+        FrameHeader::parse(&mut cursor).map_err(|_| WireError::Frame("bad header"))?
+    else {
+        return Ok(None);
+    };
+    if header.mask.is_some() {
+        return Err(WireError::Frame("a server must not mask"));
+    }
+    if header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(WireError::Frame("a reserved bit is set"));
+    }
+    if matches!(
+        header.opcode,
+        OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_))
+    ) {
+        return Err(WireError::Frame("a reserved opcode"));
+    }
+    let is_control = matches!(header.opcode, OpCode::Control(_));
+    if is_control && (length > 125 || !header.is_final) {
+        return Err(WireError::Frame("a control frame is long or fragmented"));
+    }
+    let length = usize::try_from(length).map_err(|_| WireError::TooLong)?;
+    if length > MAX_MESSAGE_BYTES {
+        return Err(WireError::TooLong);
+    }
+    let start = usize::try_from(cursor.position()).map_err(|_| WireError::TooLong)?;
+    let end = start + length;
+    Ok(bytes.get(start..end).map(|payload| {
+        (
+            ServerFrame {
+                fin: header.is_final,
+                opcode: header.opcode,
+                payload,
+            },
+            end,
+        )
+    }))
+}
+
+/// Appends one masked frame of a client whose payload is at most 125 bytes.
+pub(super) fn push_masked(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mask: [u8; 4]) {
+    debug_assert!(payload.len() <= 125);
+    out.extend([0x80 | u8::from(opcode), 0x80 | payload.len() as u8]);
+    out.extend(mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+}
+
+/// The kind of reaction that a swarm sends and follows.
+#[derive(Debug)]
+pub(super) struct Kind {
+    name: String,
+    sole_count: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl Kind {
+    /// A kind whose reaction fits into a frame of at most 125 bytes, else `None`.
+    pub(super) fn new(name: &str) -> Option<Self> {
+        let json = serde_json::Value::from(name).to_string();
+        let message = format!(r#"{{"kind":{json}}}"#).into_bytes();
+        (!name.is_empty() && message.len() <= 125).then(|| Self {
+            name: name.to_owned(),
+            sole_count: format!("{{{json}:").into_bytes(),
+            message,
+        })
+    }
+
+    /// One masked reaction.
+    pub(super) fn reaction(&self, mask: [u8; 4]) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(self.reaction_bytes());
+        push_masked(&mut frame, OpCode::Data(Data::Text), &self.message, mask);
+        frame
+    }
+
+    /// Length of one masked reaction on the wire.
+    pub(super) fn reaction_bytes(&self) -> usize {
+        6 + self.message.len()
+    }
+
+    /// Whole masked reactions, each with another mask, of at most `bytes` bytes but at least one.
+    pub(super) fn reactions(&self, bytes: usize) -> Vec<u8> {
+        let whole = (bytes / self.reaction_bytes()).max(1);
+        let mut frames = Vec::with_capacity(whole * self.reaction_bytes());
+        let mut mask = 0x9e37_79b9_u32;
+        for _ in 0..whole {
+            mask = mask.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            let mask = mask.to_be_bytes();
+            push_masked(&mut frames, OpCode::Data(Data::Text), &self.message, mask);
+        }
+        frames
+    }
+
+    /// How often this kind was counted, according to a message of counts.
+    pub(super) fn count(&self, message: &[u8]) -> Result<u64, WireError> {
+        match self.sole_count(message) {
+            Some(count) => Ok(count),
+            None if message == b"{}" => Ok(0),
+            None => self.count_among_others(message),
+        }
+    }
+
+    /// The everyday case: the message is `{"KIND":123}` to the byte.
+    fn sole_count(&self, message: &[u8]) -> Option<u64> {
+        let digits = message
+            .strip_prefix(self.sole_count.as_slice())?
+            .strip_suffix(b"}")?;
+        let canonical = digits == b"0" || digits.first().is_some_and(|&first| first != b'0');
+        if !canonical || digits.len() > 19 {
+            return None;
+        }
+        digits.iter().try_fold(0_u64, |sum, &digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| sum * 10 + u64::from(digit - b'0'))
+        })
+    }
+
+    fn count_among_others(&self, message: &[u8]) -> Result<u64, WireError> {
+        let refuse = |error: serde_json::Error| WireError::Counts(error.to_string());
+        let mut json = serde_json::Deserializer::from_slice(message);
+        let count = json.deserialize_map(CountOf(&self.name)).map_err(refuse)?;
+        json.end().map_err(refuse)?;
+        Ok(count)
+    }
+}
+
+/// Walks over an object of counts and keeps the last value of one key.
+struct CountOf<'a>(&'a str);
+
+impl<'de> Visitor<'de> for CountOf<'_> {
+    type Value = u64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of counts")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<u64, M::Error> {
+        let mut count = 0;
+        while let Some(kind) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if kind == self.0 {
+                count = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind() -> Kind {
+        Kind::new("swarm").unwrap()
+    }
+
+    #[test]
+    fn counts_of_the_sole_kind_and_among_others() {
+        let kind = kind();
+        assert_eq!(kind.count(b"{}"), Ok(0));
+        assert_eq!(kind.count(br#"{"swarm":0}"#), Ok(0));
+        assert_eq!(kind.count(br#"{"swarm":42}"#), Ok(42));
+        assert_eq!(kind.count(br#" { "swarm" : 42 } "#), Ok(42));
+        assert_eq!(kind.count(br#"{"love":3,"swarm":7,"x":1}"#), Ok(7));
+        assert_eq!(kind.count(br#"{"sw\u0061rm":7}"#), Ok(7));
+        assert_eq!(
+            kind.count(br#"{"swarm":18446744073709551615}"#),
+            Ok(u64::MAX)
+        );
+        assert_eq!(kind.count(br#"{"love":3}"#), Ok(0));
+    }
+
+    #[test]
+    fn refuses_what_is_no_object_of_counts() {
+        let kind = kind();
+        for bad in [
+            "",
+            "[]",
+            "3",
+            r#"{"swarm":-1}"#,
+            r#"{"swarm":1.5}"#,
+            r#"{"swarm":01}"#,
+            r#"{"swarm":}"#,
+            r#"{"swarm":1}x"#,
+            r#"{"swarm":"1"}"#,
+            r#"{"swarm":1"#,
+        ] {
+            assert!(kind.count(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn frames_are_taken_whole_at_every_split() {
+        let bytes = b"\x81\x0c{\"swarm\":12}\x89\x01p";
+        for cut in 0..14 {
+            assert_eq!(server_frame(&bytes[..cut]), Ok(None), "{cut}");
+        }
+        let (frame, used) = server_frame(bytes).unwrap().unwrap();
+        assert_eq!((frame.payload, used), (&br#"{"swarm":12}"#[..], 14));
+        let (frame, used) = server_frame(&bytes[14..]).unwrap().unwrap();
+        assert_eq!(frame.opcode, OpCode::Control(Control::Ping));
+        assert_eq!((frame.payload, used), (&b"p"[..], 3));
+    }
+
+    #[test]
+    fn bad_frames_are_refused() {
+        for bad in [
+            &b"\x81\x81abcdx"[..],
+            b"\xc1\x00",
+            b"\x83\x00",
+            b"\x09\x00",
+            b"\x89\x7e\x00\x7f",
+            b"\x81\x7f\x00\x00\x00\x00\x00\x10\x00\x01",
+        ] {
+            assert!(server_frame(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_head_is_checked() {
+        let accept = accept_key();
+        let head = format!("HTTP/1.1 101 x\r\nsec-websocket-accept: {accept}\r\n\r\n");
+        assert_eq!(
+            response_head(head.as_bytes(), &accept),
+            Ok(Some(head.len()))
+        );
+        assert_eq!(response_head(&head.as_bytes()[..30], &accept), Ok(None));
+        let busy = b"HTTP/1.1 503 Busy\r\n\r\n";
+        assert_eq!(response_head(busy, &accept), Err(WireError::Status(503)));
+        let bare = b"HTTP/1.1 101 x\r\n\r\n";
+        assert_eq!(response_head(bare, &accept), Err(WireError::Accept));
+        assert!(response_head(b"SSH-2.0-x\r\n", &accept).is_err());
+    }
+
+    #[test]
+    fn reactions_differ_in_their_masks_alone() {
+        let kind = kind();
+        assert_eq!(kind.reaction_bytes(), 22);
+        let frames = kind.reactions(64 << 10);
+        assert_eq!(frames.len() % 22, 0);
+        assert_ne!(frames[2..6], frames[24..28]);
+        for frame in frames.chunks(22) {
+            let plain: Vec<u8> = (0..16).map(|i| frame[6 + i] ^ frame[2 + i % 4]).collect();
+            assert_eq!(plain, br#"{"kind":"swarm"}"#);
+        }
+    }
+
+    #[test]
+    fn kinds_are_bounded() {
+        assert!(Kind::new("").is_none());
+        assert!(Kind::new(&"x".repeat(114)).is_some());
+        assert!(Kind::new(&"x".repeat(115)).is_none());
+    }
+}

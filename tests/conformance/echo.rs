@@ -1,0 +1,69 @@
+//! An echo server on Ovation's reactor and decoder, for the Autobahn|Testsuite:
+//! `cargo run --release --example echo -- 127.0.0.1:9001`.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use ovation::http::Response;
+use ovation::protocol::frame;
+use ovation::protocol::head::Request;
+use ovation::reactor::{
+    App, Connections, Limits, ListenAddress, Message, Next, Reactor, Seed, SocketOptions, Verdict,
+    bind,
+};
+
+/// The largest message: sections 9.1 and 9.2 of the suite go to 16 MiB.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+struct Echo;
+
+impl App for Echo {
+    type Member = ();
+
+    fn respond(&mut self, request: &Request<'_>, _: &[u8], output: &mut Vec<u8>) {
+        let response = Response::text(404, &b"This server speaks WebSocket"[..]);
+        response.encode(request, &Default::default(), output);
+    }
+
+    fn join(&mut self, _: u32, _: &Request<'_>, _: &mut Vec<u8>) -> Result<(), Response<'static>> {
+        Ok(())
+    }
+
+    fn receive(&mut self, _: &mut (), message: Message<'_>, reply: &mut Vec<u8>) -> Verdict {
+        match message {
+            Message::Text(text) => frame::encode(frame::TEXT, text.as_bytes(), reply),
+            Message::Binary(bytes) => frame::encode(frame::BINARY, bytes, reply),
+        }
+        Verdict::Accepted
+    }
+
+    fn leave(&mut self, _: (), _: &mut Connections<()>) {}
+
+    fn drained(&mut self, _: u32, _: &mut Connections<()>) {}
+
+    fn turn(&mut self, _: Instant, _: &mut Connections<()>) -> Next {
+        Next::Never
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let address: ListenAddress = std::env::args()
+        .nth(1)
+        .ok_or("usage: echo ADDRESS:PORT")?
+        .parse()?;
+    let options = SocketOptions {
+        send_buffer_bytes: None,
+        ..SocketOptions::default()
+    };
+    let (mut listeners, bound) = bind(&[address], 1, &options)?;
+    let seed = Seed::new(listeners.remove(0))?;
+    let limits = Limits {
+        max_message_bytes: MAX_MESSAGE_BYTES,
+        ..Limits::default()
+    };
+    println!("Echo listens on {}", bound[0]);
+    Reactor::new(seed, Echo, limits, Arc::new(AtomicUsize::new(0)))?.run()?;
+    Ok(())
+}
