@@ -13,5 +13,11 @@
     reason = "here a panic is a verdict"
 )]
 
+mod descriptors;
+mod frames;
+mod http;
+mod idle;
+mod limits;
+mod listen;
 mod rooms;
 mod support;

@@ -74,6 +74,24 @@ impl Http {
         self.request("GET", target, "")
     }
 
+    /// The response, unless the server turns the connection away without one.
+    pub(crate) fn try_get(&mut self, target: &str) -> Option<Response> {
+        self.try_request(&format!(
+            "GET {target} HTTP/1.1\r\nHost: ovation.test\r\n\r\n"
+        ))
+    }
+
+    /// The same of a handshake.
+    pub(crate) fn try_upgrade(&mut self, target: &str) -> Option<Response> {
+        self.try_request(&upgrade_head(target, ""))
+    }
+
+    fn try_request(&mut self, request: &str) -> Option<Response> {
+        // Where the server has closed already, reading tells it too.
+        let _ = self.stream.get_mut().write_all(request.as_bytes());
+        self.try_response("GET")
+    }
+
     pub(crate) fn post(&mut self, target: &str, body: &str) -> Response {
         let length = body.len();
         self.send(format!(

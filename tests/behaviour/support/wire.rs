@@ -60,15 +60,16 @@ pub(crate) struct RawSocket {
 impl RawSocket {
     /// Enters a room and reads its counts.
     pub(crate) fn enter(server: &Server, room: &str) -> Self {
-        let mut socket = Self::over(Http::connect(server), room);
+        let mut http = Http::connect(server);
+        http.send(upgrade_head(&format!("/party/{room}"), ""));
+        assert_eq!(http.response().status, 101);
+        let mut socket = Self::after(http);
         assert_eq!(socket.frame().first, 0x81, "the counts come first");
         socket
     }
 
-    /// Upgrades a connection; the counts are still to be read.
-    pub(crate) fn over(mut http: Http, room: &str) -> Self {
-        http.send(upgrade_head(&format!("/party/{room}"), ""));
-        assert_eq!(http.response().status, 101);
+    /// Takes over a connection that was upgraded.
+    pub(crate) fn after(http: Http) -> Self {
         Self {
             stream: http.into_inner(),
         }
