@@ -13,11 +13,14 @@
     reason = "here a panic is a verdict"
 )]
 
+mod crowd;
 mod descriptors;
+mod durability;
 mod frames;
 mod http;
 mod idle;
 mod limits;
 mod listen;
 mod rooms;
+mod slow;
 mod support;
