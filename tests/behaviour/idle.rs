@@ -85,7 +85,7 @@ fn a_client_that_answers_no_ping_is_dropped_and_the_others_stay() {
         .get_ref()
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
-    let mut mute = RawSocket::enter(&server, "talk");
+    let mute = RawSocket::enter(&server, "talk");
     let began = Instant::now();
     mute.stream()
         .set_read_timeout(Some(Duration::from_millis(20)))

@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Counts, dial, reaction};
-pub(crate) use http::{Http, Response, upgrade_head};
+pub(crate) use http::{Http, upgrade_head};
 pub(crate) use process::{cpu_time, resident_bytes, switches, switches_of};
-pub(crate) use server::{Failed, Server, binary, directory, refused};
-pub(crate) use wire::{Frame, RawSocket, close_payload, frame_with_length, masked};
+pub(crate) use server::{Server, directory, refused};
+pub(crate) use wire::{RawSocket, close_payload, frame_with_length, masked};
 
 /// How long anything may take that must happen: far more than it needs on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -36,7 +36,7 @@ pub(crate) fn directory() -> TempDir {
 }
 
 /// The binary under test, to be run in `directory`, where its snapshot then is.
-pub(crate) fn binary(directory: &Path) -> Command {
+fn binary(directory: &Path) -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_ovation")), directory)
 }
 
