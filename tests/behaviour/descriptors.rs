@@ -6,8 +6,12 @@ use std::time::Duration;
 use crate::support::{Http, RawSocket, Server, cpu_time, eventually, masked};
 
 /// Few, and yet more than the server needs for itself.
-const DESCRIPTORS: u32 = 64;
+const DESCRIPTORS: usize = 64;
 const CLIENTS: usize = 120;
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start_limited(&format!("-n {DESCRIPTORS}"), arguments)
+}
 
 /// Comes in, unless the server turns it away.
 fn try_enter(server: &Server) -> Option<RawSocket> {
@@ -25,11 +29,10 @@ fn try_enter(server: &Server) -> Option<RawSocket> {
 
 #[test]
 fn when_descriptors_run_out_the_surplus_is_turned_away_and_the_others_are_served() {
-    let server = Server::start_with_descriptors(DESCRIPTORS, &["--reactors", "1"]);
+    let server = start(&["--reactors", "1"]);
     let mut inside: Vec<_> = (0..CLIENTS).filter_map(|_| try_enter(&server)).collect();
-    let most = DESCRIPTORS as usize;
     assert!(
-        inside.len() > most / 2 && inside.len() < most,
+        inside.len() > DESCRIPTORS / 2 && inside.len() < DESCRIPTORS,
         "{} came in",
         inside.len()
     );
@@ -47,7 +50,7 @@ fn when_descriptors_run_out_the_surplus_is_turned_away_and_the_others_are_served
         "in one second it used {used:?} of CPU"
     );
 
-    inside.truncate(most / 4);
+    inside.truncate(DESCRIPTORS / 4);
     let mut newcomer = None;
     eventually("a place for a newcomer", || {
         newcomer = try_enter(&server);
@@ -60,10 +63,10 @@ fn when_descriptors_run_out_the_surplus_is_turned_away_and_the_others_are_served
 #[test]
 fn one_table_of_descriptors_for_all_reactors_runs_out_as_gently() {
     let arguments = ["--reactors", "2", "--fd-tables", "shared"];
-    let server = Server::start_with_descriptors(DESCRIPTORS, &arguments);
+    let server = start(&arguments);
     let mut inside: Vec<_> = (0..CLIENTS).filter_map(|_| try_enter(&server)).collect();
     assert!(
-        inside.len() > 20 && inside.len() < DESCRIPTORS as usize,
+        inside.len() > 20 && inside.len() < DESCRIPTORS,
         "{} came in",
         inside.len()
     );
@@ -76,13 +79,9 @@ fn one_table_of_descriptors_for_all_reactors_runs_out_as_gently() {
 #[test]
 fn a_table_for_each_reactor_holds_more_than_one_for_all() {
     let arguments = ["--reactors", "2", "--fd-tables", "per-reactor"];
-    let server = Server::start_with_descriptors(DESCRIPTORS, &arguments);
+    let server = start(&arguments);
     let inside: Vec<_> = (0..3 * CLIENTS)
         .filter_map(|_| try_enter(&server))
         .collect();
-    assert!(
-        inside.len() > DESCRIPTORS as usize,
-        "only {} came in",
-        inside.len()
-    );
+    assert!(inside.len() > DESCRIPTORS, "only {} came in", inside.len());
 }

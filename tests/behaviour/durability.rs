@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tungstenite::Message;
 
 use crate::support::{
-    Chance, Client, Counts, Http, RawSocket, Server, directory, masked, reaction, refused,
+    Chance, Client, Counts, Http, RawSocket, Server, directory, masked, post_request, reaction,
+    refused,
 };
 
 #[test]
@@ -134,6 +135,51 @@ fn a_file_that_is_no_snapshot_is_refused_and_left_as_it_is() {
     let missing = home.path().join("no/such/directory/snapshot");
     let failed = refused(home.path(), &["--snapshot", missing.to_str().unwrap()]);
     assert_eq!(failed.code, Some(4), "{}", failed.message);
+}
+
+/// Adds counters until the server says that it has no place for another.
+fn fill(server: &Server) {
+    const MOST_ROOMS: usize = 1000;
+    const KINDS_EACH: usize = 64;
+    let mut http = Http::connect(server);
+    for room in 0..MOST_ROOMS {
+        let target = format!("/party/{room}");
+        let posts: String = (0..KINDS_EACH)
+            .map(|kind| post_request(&target, &reaction(&kind.to_string())))
+            .collect();
+        http.send(posts);
+        let responses: Vec<_> = (0..KINDS_EACH).map(|_| http.response().status).collect();
+        if responses.contains(&507) {
+            return;
+        }
+        assert_eq!(responses, [200; KINDS_EACH], "in room {room}");
+    }
+    panic!("{MOST_ROOMS} rooms found their place");
+}
+
+#[test]
+fn a_snapshot_that_can_not_grow_goes_on_counting_what_it_has() {
+    // The shell counts blocks of 512 bytes, or of 1024: either way there is room for the first
+    // megabyte of the file and not for the third.
+    for start in [
+        || Server::start(&["--snapshot-max-bytes", "1048576"]),
+        || Server::start_limited("-f 2048", &[]),
+    ] as [fn() -> Server; 2]
+    {
+        let server = start();
+        let mut member = Client::enter(&server, "talk");
+        member.react("love");
+        member.wait_for(|counts| counts.of("love") == 1);
+        fill(&server);
+        member.react("love");
+        member.wait_for(|counts| counts.of("love") == 2);
+        let mut http = Http::connect(&server);
+        assert_eq!(http.post("/party/0", &reaction("0")).status, 200);
+        let refusal = http.post("/party/too%20late", &reaction("love"));
+        assert_eq!(refusal.status, 507);
+        assert!(refusal.body.contains("snapshot"), "{}", refusal.body);
+        assert_eq!(server.stop().code(), Some(0));
+    }
 }
 
 /// Rounds of one server, and what is known of its counts.

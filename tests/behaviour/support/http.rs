@@ -93,13 +93,13 @@ impl Http {
     }
 
     pub(crate) fn post(&mut self, target: &str, body: &str) -> Response {
-        self.send(post(target, body));
+        self.send(post_request(target, body));
         self.response()
     }
 
     /// The response, unless the server dies first.
     pub(crate) fn try_post(&mut self, target: &str, body: &str) -> Option<Response> {
-        self.try_request(&post(target, body))
+        self.try_request(&post_request(target, body))
     }
 
     /// Reads one response, of which nothing more is awaited than its length says.
@@ -157,7 +157,8 @@ impl Http {
     }
 }
 
-fn post(target: &str, body: &str) -> String {
+/// A request that reacts, to be sent with others.
+pub(crate) fn post_request(target: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
 }

@@ -78,11 +78,11 @@ impl Server {
         Self::launch(with_arguments(binary(directory), arguments), directory)
     }
 
-    /// A server that may have no more than `most` descriptors.
-    pub(crate) fn start_with_descriptors(most: u32, arguments: &[&str]) -> Self {
+    /// A server that the shell's `ulimit` holds to a limit, such as `-n 64`.
+    pub(crate) fn start_limited(limit: &str, arguments: &[&str]) -> Self {
         let own = directory();
         let mut shell = clean(Command::new("sh"), own.path());
-        let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_ovation")]);
         let mut server = Self::launch(with_arguments(shell, arguments), own.path());
         server._own_directory = Some(own);
