@@ -74,6 +74,7 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     // Before anything else, so that a signal at any time ends in order.
     spawn_signals(sender.clone()).map_err(system("watch signals"))?;
     raise_descriptor_limit();
+    sys::map_large_allocations();
 
     let store = Arc::new(open_store(args)?);
     let options = SocketOptions {

@@ -74,6 +74,9 @@ const MAX_ACCEPTS_PER_TURN: usize = 256;
 /// How long a listener rests when nothing can be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// The least peak of connections after which memory is given back.
+const MIN_PEAK: usize = 1024;
+
 /// The token of the bell; listeners count down from it. No connection has a key so high.
 const BELL: Token = Token(u32::MAX as usize);
 
@@ -176,6 +179,10 @@ pub struct Reactor<A: App> {
     open: Arc<AtomicUsize>,
     connections: Connections<A::Member>,
     app: A,
+    /// The most connections since memory was last given back.
+    peak: usize,
+    /// Whether memory is to be given back when the last connection goes.
+    owes_memory: bool,
     /// Connections that have more to read than their share of the last turn.
     ready: VecDeque<Token>,
     read_buffer: Box<[u8]>,
@@ -219,6 +226,8 @@ impl<A: App> Reactor<A> {
             open,
             connections,
             app,
+            peak: 0,
+            owes_memory: false,
             ready: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             cork: Vec::new(),
@@ -268,6 +277,20 @@ impl<A: App> Reactor<A> {
         self.next = self.app.turn(self.now, &mut self.connections);
         self.expire();
         self.close_failed();
+        self.give_memory_back();
+    }
+
+    /// After half of many connections have gone, their memory goes too; and once more when the
+    /// last has.
+    fn give_memory_back(&mut self) {
+        let open = self.connections.len();
+        self.peak = self.peak.max(open);
+        let has_halved = self.peak >= MIN_PEAK && open <= self.peak / 2;
+        if has_halved || (open == 0 && self.owes_memory) {
+            self.peak = open;
+            self.owes_memory = open > 0;
+            sys::trim_memory();
+        }
     }
 
     fn on_event(&mut self, event: &Event) {
