@@ -3,6 +3,8 @@
 //!
 //! Without strace on the machine these tests say that they are skipped.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
