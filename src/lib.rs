@@ -12,6 +12,8 @@
 //! - [`http`]: routes and responses, pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
+//! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
+//!   server when it starts.
 //! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
 //!
 //! # One reaction's way
@@ -22,7 +24,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
+mod figures;
 pub mod http;
+mod procfs;
 pub mod protocol;
 pub mod reactor;
 pub mod room;

@@ -47,6 +47,7 @@ pub use listener::{
     bind,
 };
 pub use metrics::{Gauge, ReactorMetrics};
+pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
