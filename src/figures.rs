@@ -13,9 +13,12 @@ pub(crate) fn whole(number: u64) -> String {
     text
 }
 
-/// Bytes as gigabytes.
-pub(crate) fn gb(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
+/// Bytes as gigabytes, or as megabytes if they are few.
+pub(crate) fn memory(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }
 
 #[cfg(test)]
@@ -28,5 +31,12 @@ mod tests {
         assert_eq!(whole(1_000), "1,000");
         assert_eq!(whole(999), "999");
         assert_eq!(whole(0), "0");
+    }
+
+    #[test]
+    fn memory_has_the_unit_that_fits() {
+        assert_eq!(memory(0), "0 MB");
+        assert_eq!(memory(63_100_000), "64 MB");
+        assert_eq!(memory(23_676_872 * 1024), "24.2 GB");
     }
 }

@@ -8,7 +8,7 @@ use super::limits::{Limits, Quota, Reading, UNLIMITED};
 use super::resource::Remedy;
 use super::verdict::Verdict;
 use crate::config::FdTables;
-use crate::figures::{gb, whole};
+use crate::figures::{memory, whole};
 
 /// Where lines of `sysctl` are kept.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-ovation.conf";
@@ -93,7 +93,7 @@ impl Report<'_> {
     }
 
     fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wanted = self.verdict.setup.wanted.map(whole);
+        let wanted = self.verdict.setup.wanted;
         let low = self
             .verdict
             .too_low()
@@ -103,9 +103,9 @@ impl Report<'_> {
         let changes: Vec<_> = low.chain(noted).filter(|it| !it.1.is_empty()).collect();
         writeln!(f)?;
         match (self.verdict.fits, wanted) {
-            (Some(true), Some(wanted)) => return writeln!(f, "{wanted} connections fit"),
+            (Some(true), Some(wanted)) => return writeln!(f, "Fits: --connections {wanted}"),
             (Some(false), Some(wanted)) => {
-                writeln!(f, "{wanted} connections don't fit; what they need:")?;
+                writeln!(f, "Doesn't fit: --connections {wanted}; what it needs:")?;
             }
             _ if changes.is_empty() => return writeln!(f, "Nothing needs to change"),
             _ => writeln!(f, "To use all of the memory:")?,
@@ -202,11 +202,11 @@ fn number(value: &u64) -> String {
 }
 
 fn bytes(value: &u64) -> String {
-    gb(*value)
+    memory(*value)
 }
 
 fn memory_quota(quota: &Quota) -> String {
-    let (max, free, file) = (gb(quota.max), gb(quota.free), quota.file.display());
+    let (max, free, file) = (memory(quota.max), memory(quota.free), quota.file.display());
     format!("{max}, {free} free ({file})")
 }
 
@@ -238,7 +238,10 @@ mod tests {
             "{text}"
         );
         assert_eq!(json["stops_first"]["connections"], 38_554);
-        assert!(text.contains("2,000,000 connections don't fit"), "{text}");
+        assert!(
+            text.contains("Doesn't fit: --connections 2000000"),
+            "{text}"
+        );
         assert_eq!(json["fits"], false);
         assert_eq!(json["fd_tables"], "per-reactor");
         assert_eq!(json["readings"]["nofile_hard"], 20_000);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::limits::{Limits, UNLIMITED};
 use crate::config::FdTables;
-use crate::figures::{gb, whole};
+use crate::figures::{memory, whole};
 use crate::reactor::CHUNK;
 use crate::room::MAX_REACTORS;
 
@@ -75,6 +75,8 @@ impl Setup {
         let usable = descriptors.saturating_sub(TABLE_DESCRIPTORS);
         match self.fd_tables {
             FdTables::Shared => usable.saturating_sub(self.reactors * REACTOR_DESCRIPTORS),
+            // Before the tables part, one holds what all reactors start with.
+            FdTables::PerReactor if usable < self.reactors * REACTOR_DESCRIPTORS => 0,
             FdTables::PerReactor => {
                 // Every table has a copy of every bell.
                 let usable = usable.saturating_sub(self.reactors);
@@ -263,7 +265,11 @@ impl Resource {
             Self::Mappings => {
                 let most = limits.max_map_count.number()?;
                 let chunks = most.saturating_sub(own_mappings(setup));
-                let why = format!("{} mappings, 1 for {CHUNK} connections", whole(most));
+                let why = format!(
+                    "{} mappings, 1 for {} connections",
+                    whole(most),
+                    whole(CHUNK as u64)
+                );
                 Some((chunks.saturating_mul(CHUNK as u64), why))
             }
             Self::Commit => {
@@ -273,7 +279,10 @@ impl Resource {
                 let most = limits.commit_limit_bytes.number()?;
                 let free = most.saturating_sub(limits.committed_bytes.number().unwrap_or(0));
                 let each = SERVER_BYTES + if setup.both_ends { CLIENT_BYTES } else { 0 };
-                let why = format!("{} may still be promised, {each} B a connection", gb(free));
+                let why = format!(
+                    "{} may still be promised, {each} B a connection",
+                    memory(free)
+                );
                 Some((free / each, why))
             }
             Self::Memory => {
@@ -282,8 +291,8 @@ impl Resource {
                 let each = setup.bytes_per_connection();
                 let why = format!(
                     "{} available, {} of it for the rest, {} B a connection",
-                    gb(available),
-                    gb(reserve),
+                    memory(available),
+                    memory(reserve),
                     whole(each)
                 );
                 Some((available.saturating_sub(reserve) / each, why))
@@ -293,7 +302,7 @@ impl Resource {
                 let each = setup.bytes_per_connection();
                 let why = format!(
                     "{} left of {}, {} B a connection",
-                    gb(quota.free),
+                    memory(quota.free),
                     quota.file.display(),
                     whole(each)
                 );
@@ -325,9 +334,12 @@ impl Resource {
         match self {
             Self::Descriptors => {
                 let needed = setup.descriptors_for(target);
-                // The kernel refuses a limit above its own ceiling, to which rounding may lead.
-                let ceiling = limits.nr_open.number().unwrap_or(UNLIMITED);
-                let unit = Remedy::unit("LimitNOFILE", rounded(needed).min(ceiling.max(needed)));
+                // The kernel refuses a limit above its ceiling, which rounding must not pass.
+                let limit = match limits.nr_open.number() {
+                    Some(ceiling) if needed <= ceiling => rounded(needed).min(ceiling),
+                    _ => rounded(needed),
+                };
+                let unit = Remedy::unit("LimitNOFILE", limit);
                 more_tables(limits, setup, target).chain([unit]).collect()
             }
             Self::DescriptorCeiling => {
@@ -362,7 +374,7 @@ impl Resource {
                 let available = limits.mem_available_bytes.number().unwrap_or(0);
                 let reserve = limits.mem_total_bytes.number().unwrap_or(0) / MEMORY_RESERVE_PARTS;
                 let needed = target.saturating_mul(setup.bytes_per_connection()) + reserve;
-                let more = gb(needed.saturating_sub(available));
+                let more = memory(needed.saturating_sub(available));
                 vec![Remedy::advice(format!("{more} more of memory"))]
             }
             Self::GroupMemory => {

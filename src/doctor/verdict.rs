@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::limits::{Limits, Reading};
 use super::resource::{Remedy, Resource, Setup, UNREAD_FRAME_BYTES};
 use crate::config::FdTables;
-use crate::figures::{gb, whole};
+use crate::figures::{memory, whole};
 use crate::reactor::DEFAULT_BACKLOG;
 use crate::store::DEFAULT_MAX_FILE_BYTES;
 
@@ -161,7 +161,7 @@ fn idle_conntrack(limits: &Limits) -> Option<Note> {
 fn reserved_memory(limits: &Limits) -> Option<Note> {
     let text = format!(
         "2: address space counts as memory, also the {} that --no-snapshot reserves; lower --snapshot-max-bytes with it",
-        gb(DEFAULT_MAX_FILE_BYTES)
+        memory(DEFAULT_MAX_FILE_BYTES)
     );
     (limits.overcommit_memory == Reading::Known(2))
         .then(|| Note::new(Resource::Commit.name(), text))
@@ -171,9 +171,9 @@ fn reserved_memory(limits: &Limits) -> Option<Note> {
 fn data_in_flight(limits: &Limits) -> Option<Note> {
     let [_, _, most] = *limits.tcp_mem.known()?;
     let text = format!(
-        "bounds data in flight and no idle connection: at most {} connections have unread data at a time ({UNREAD_FRAME_BYTES} B each, accounted as a page of {} B)",
+        "bounds data in flight and no idle connection: at most {} connections have unread data at a time, each for one page; a short frame fills {} B of it",
         whole(most),
-        whole(limits.page_bytes)
+        whole(UNREAD_FRAME_BYTES)
     );
     Some(Note::new("net.ipv4.tcp_mem", text))
 }
