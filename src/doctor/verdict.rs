@@ -291,7 +291,7 @@ mod tests {
         let verdict = Verdict::new(&limits, wanting(100_000_000));
         let lines = lines(&verdict);
         let of = |name| lines.iter().find(|it| it.0 == name).unwrap().1.clone();
-        assert_eq!(of("memory"), ["735.8 GB more of memory"]);
+        assert_eq!(of("memory"), ["937.4 GB more of memory"]);
         assert_eq!(of("--max-connections"), ["--max-connections 100000000"]);
         let watches = "sysctl -w fs.epoll.max_user_watches=210000000";
         assert_eq!(of("fs.epoll.max_user_watches"), [watches]);
