@@ -15,8 +15,9 @@ use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::message::DEFAULT_MAX_KIND_BYTES;
 use crate::reactor::rooms::DEFAULT_TICK;
 use crate::reactor::{
-    DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL, DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
+    DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_IN_FLIGHT_PERCENT,
+    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL,
+    DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
 };
 use crate::room::{DEFAULT_MAX_KINDS, MAX_KINDS, MAX_REACTORS};
 use crate::store::format::MAX_KIND_BYTES;
@@ -120,6 +121,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", value_parser = ranged(1, MAX_CONNECTIONS),
           help = format!("The most connections [default: {DEFAULT_MAX_CONNECTIONS}]"))]
     pub max_connections: Option<usize>,
+
+    /// The most connections from one IPv4 address or IPv6 network of 64 bits; any if not given.
+    /// Behind a proxy all come from its address
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP", value_parser = value_parser!(u32).range(1..))]
+    pub max_connections_per_ip: Option<u32>,
+
+    /// How much may be in flight to clients, in percent of the memory at which the kernel sees
+    /// pressure (tcp_mem); fan-outs pause above it. 0 for no bound
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_IN_FLIGHT_PERCENT, value_parser = value_parser!(u8).range(0..=100))]
+    pub in_flight_percent: u8,
 
     /// The most rooms that have counts
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_ROOMS,

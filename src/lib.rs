@@ -15,6 +15,7 @@
 //! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
 //!   server when it starts.
 //! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
+//! - `procfs`, `figures`: how `/proc` is read and numbers are shown, for the last two.
 //!
 //! # One reaction's way
 //! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,

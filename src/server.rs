@@ -23,8 +23,8 @@ use crate::doctor;
 use crate::http::{Origins, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
-    BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Reactor,
-    ReactorMetrics, Seed, SocketOptions, bind, sys,
+    AddressCounts, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress,
+    Pressure, Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
 use crate::store::{OpenError, Store};
@@ -179,6 +179,7 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         origins: Origins::only(args.allow_origins.clone()),
         max_kind_bytes: args.max_kind_bytes,
         tick: Duration::from_millis(args.tick_ms),
+        pressure: Pressure::new(args.in_flight_percent),
     }
 }
 
@@ -191,6 +192,9 @@ fn limits(args: &ServeArgs) -> Limits {
         close_timeout: Duration::from_millis(args.close_timeout_ms),
         ping_interval: optional_ms(args.ping_interval_ms),
         max_connections: args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        per_address: args
+            .max_connections_per_ip
+            .map(|most| Arc::new(AddressCounts::new(most))),
     }
 }
 

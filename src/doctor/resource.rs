@@ -16,7 +16,7 @@ use crate::room::MAX_REACTORS;
 const KERNEL_BYTES_PER_END: u64 = 4_200;
 /// Kernel memory of one short frame that its receiver has not read yet, in bytes (measured: 1,100
 /// B of slab, and one page of `tcp_mem`). A fan-out to all leaves one with everybody who is slower
-/// than the server.
+/// than the server; it pauses while much is in flight, yet not for ever.
 pub(super) const UNREAD_FRAME_BYTES: u64 = 1_100;
 /// User memory of a connection of the server, in bytes: its entry, its membership, its share of
 /// what the allocator keeps. Measured with 2,000,000 connections: 57.

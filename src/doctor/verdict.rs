@@ -6,7 +6,7 @@ use super::limits::{Limits, Reading};
 use super::resource::{Remedy, Resource, Setup, UNREAD_FRAME_BYTES};
 use crate::config::FdTables;
 use crate::figures::{memory, whole};
-use crate::reactor::DEFAULT_BACKLOG;
+use crate::reactor::{DEFAULT_BACKLOG, DEFAULT_IN_FLIGHT_PERCENT};
 use crate::store::DEFAULT_MAX_FILE_BYTES;
 
 /// What was found about a server on a machine.
@@ -169,11 +169,13 @@ fn reserved_memory(limits: &Limits) -> Option<Note> {
 
 /// An unread frame takes a page of this account with it, however short it is.
 fn data_in_flight(limits: &Limits) -> Option<Note> {
-    let [_, _, most] = *limits.tcp_mem.known()?;
+    let [_, pressure, most] = *limits.tcp_mem.known()?;
+    let pause = pressure.saturating_mul(DEFAULT_IN_FLIGHT_PERCENT.into()) / 100;
     let text = format!(
-        "bounds data in flight and no idle connection: at most {} connections have unread data at a time, each for one page; a short frame fills {} B of it",
-        whole(most),
-        whole(UNREAD_FRAME_BYTES)
+        "bounds data in flight and no idle connection: a short unread frame counts as a page and takes {} B; fan-outs pause at {} of them, the kernel drops at {}",
+        whole(UNREAD_FRAME_BYTES),
+        whole(pause),
+        whole(most)
     );
     Some(Note::new("net.ipv4.tcp_mem", text))
 }

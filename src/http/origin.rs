@@ -25,11 +25,11 @@ impl Origins {
         }
     }
 
-    /// What `Access-Control-Allow-Origin` says to an allowed origin.
+    /// What `Access-Control-Allow-Origin` says, if this origin is allowed.
     pub(super) fn header<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
         match self.allowed {
             None => Some("*"),
-            Some(_) => origin,
+            Some(_) => origin.filter(|_| self.allow(origin)),
         }
     }
 }
@@ -45,6 +45,9 @@ mod tests {
         assert!(!origins.allow(Some("https://b.example")));
         assert!(!origins.allow(Some("null")));
         assert!(origins.allow(None));
+        let asked = Some("https://a.example");
+        assert_eq!(origins.header(asked), asked);
+        assert_eq!(origins.header(Some("https://b.example")), None);
         assert!(Origins::default().allow(Some("null")));
         assert!(Origins::only(Vec::new()).allow(Some("https://b.example")));
     }

@@ -4,6 +4,7 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
+//! - `pressure`: how much the kernel holds unread; `per_address`: a cap for each address.
 //! - [`sys`]: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
@@ -24,12 +25,15 @@ mod connections;
 mod input;
 mod listener;
 mod metrics;
+mod per_address;
+mod pressure;
 pub mod rooms;
 mod slab;
 pub mod sys;
 mod timers;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -47,6 +51,8 @@ pub use listener::{
     bind,
 };
 pub use metrics::{Gauge, ReactorMetrics};
+pub use per_address::AddressCounts;
+pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
@@ -54,6 +60,8 @@ use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
 use connection::{Connection, Flags, Phase};
 use listener::{Accepted, refuse};
+use per_address::Addresses;
+use socket2::Socket;
 use timers::{Clock, Deadlines, Sweep};
 
 /// The bytes that one read can take, and the share of a turn of one connection.
@@ -98,6 +106,8 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// The most connections of all reactors together.
     pub max_connections: usize,
+    /// The cap on the connections of one address, if there is one.
+    pub per_address: Option<Arc<AddressCounts>>,
 }
 
 impl Default for Limits {
@@ -110,6 +120,7 @@ impl Default for Limits {
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            per_address: None,
         }
     }
 }
@@ -161,6 +172,7 @@ pub struct Reactor<A: App> {
     /// When to try again to accept, after nothing could be.
     accept_retry: Option<Instant>,
     warned_of_overload: bool,
+    addresses: Addresses,
     /// Connections of all reactors.
     open: Arc<AtomicUsize>,
     connections: Connections<A::Member>,
@@ -204,6 +216,7 @@ impl<A: App> Reactor<A> {
             accepting: Vec::new(),
             accept_retry: None,
             warned_of_overload: false,
+            addresses: Addresses::new(limits.per_address.clone()),
             open,
             connections,
             app,
@@ -363,25 +376,35 @@ impl<A: App> Reactor<A> {
         true
     }
 
-    fn admit(&mut self, socket: socket2::Socket) {
+    fn admit(&mut self, socket: Socket) {
         self.metrics.accepted.add(1);
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.max_connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            refuse(&socket);
-            self.overloaded(&"the limit of --max-connections is reached");
-            return;
+        if self.open.load(Ordering::Relaxed) >= self.limits.max_connections {
+            return self.turn_away(&socket, &"the limit of --max-connections is reached");
         }
+        let peer = match self.addresses.are_counted() {
+            true => socket.peer_addr().ok().and_then(|peer| peer.as_socket()),
+            false => None,
+        };
+        let Ok(address) = self.addresses.enter(peer) else {
+            return self.turn_away(&socket, &"the limit of --max-connections-per-ip is reached");
+        };
         match self.connections.insert(socket, self.clock.ms(self.now)) {
             Ok(token) => {
+                self.open.fetch_add(1, Ordering::Relaxed);
+                self.addresses.assign(connections::parts(token).0, address);
                 self.forget_stale_heads();
                 self.heads.push(token, self.clock.ms(self.now));
             }
             Err((socket, error)) => {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                refuse(&socket);
-                self.overloaded(&error);
+                self.addresses.give_up(address);
+                self.turn_away(&socket, &error);
             }
         }
+    }
+
+    fn turn_away(&mut self, socket: &Socket, why: &dyn fmt::Display) {
+        refuse(socket);
+        self.overloaded(why);
     }
 
     /// Drops entries of connections that have moved on, faster than new ones come.
@@ -400,7 +423,7 @@ impl<A: App> Reactor<A> {
     }
 
     /// Counts a connection that was turned away, and says so the first time.
-    fn overloaded(&mut self, why: &dyn std::fmt::Display) {
+    fn overloaded(&mut self, why: &dyn fmt::Display) {
         self.metrics.closed(CloseReason::Overload).add(1);
         if !std::mem::replace(&mut self.warned_of_overload, true) {
             tracing::warn!(%why, "turning new connections away; those that are open stay");
@@ -413,6 +436,7 @@ impl<A: App> Reactor<A> {
             return;
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+        self.addresses.leave(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
         }

@@ -16,6 +16,8 @@ pub(super) struct ChunkedSlab<T> {
     /// No chunk before this one has room.
     first_with_room: usize,
     len: usize,
+    /// No key at or above this one is in use.
+    end: u32,
 }
 
 impl<T> Default for ChunkedSlab<T> {
@@ -24,6 +26,7 @@ impl<T> Default for ChunkedSlab<T> {
             chunks: Vec::new(),
             first_with_room: 0,
             len: 0,
+            end: 0,
         }
     }
 }
@@ -33,9 +36,10 @@ impl<T> ChunkedSlab<T> {
         self.len
     }
 
-    /// A bound on the keys in use.
+    /// A bound on the keys in use. While few are, it is low: whoever visits all keys visits no
+    /// whole chunk for the sake of one.
     pub(super) fn end(&self) -> u32 {
-        (self.chunks.len() << CHUNK_BITS) as u32
+        self.end
     }
 
     pub(super) fn insert(&mut self, value: T) -> u32 {
@@ -54,7 +58,9 @@ impl<T> ChunkedSlab<T> {
             chunk.reserve_exact(CHUNK);
         }
         self.len += 1;
-        ((index << CHUNK_BITS) + chunk.insert(value)) as u32
+        let key = ((index << CHUNK_BITS) + chunk.insert(value)) as u32;
+        self.end = self.end.max(key + 1);
+        key
     }
 
     #[inline]
@@ -74,6 +80,7 @@ impl<T> ChunkedSlab<T> {
             while self.chunks.last().is_some_and(|last| last.capacity() == 0) {
                 self.chunks.pop();
             }
+            self.end = self.end.min((self.chunks.len() << CHUNK_BITS) as u32);
         }
         Some(value)
     }
@@ -101,6 +108,19 @@ mod tests {
         assert_eq!(slab.len(), CHUNK / 2);
         assert_eq!(slab.end(), CHUNK as u32);
         assert!(slab.insert(0) < CHUNK as u32);
+    }
+
+    #[test]
+    fn the_bound_on_the_keys_is_low_while_there_are_few() {
+        let mut slab = ChunkedSlab::default();
+        let keys: Vec<u32> = (0..10).map(|n| slab.insert(n)).collect();
+        assert_eq!(slab.end(), 10);
+        slab.remove(keys[0]).unwrap();
+        assert_eq!(slab.end(), 10);
+        for key in &keys[1..] {
+            slab.remove(*key).unwrap();
+        }
+        assert_eq!(slab.end(), 0);
     }
 
     proptest! {

@@ -1,0 +1,262 @@
+//! Many members and many reactors: everyone ends on the exact counts, seen in order, and nobody
+//! is sent more than a tick's worth.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tungstenite::Message;
+
+use crate::support::{
+    Client, Counts, Http, PATIENCE, RawSocket, Server, masked, raise_descriptor_limit, reaction,
+    switches_of,
+};
+
+/// Members that one thread drives, each with reactions still to be sent.
+struct Crowd {
+    poll: Poll,
+    members: Vec<Member>,
+}
+
+struct Member {
+    client: Client,
+    seen: Counts,
+    frames: usize,
+    to_send: VecDeque<&'static str>,
+}
+
+impl Crowd {
+    fn enter(server: &Server, room: &str, size: usize) -> Self {
+        let poll = Poll::new().unwrap();
+        let members = (0..size)
+            .map(|index| {
+                let (client, seen) = Client::join(server, room);
+                let stream: &TcpStream = client.socket.get_ref();
+                stream.set_nonblocking(true).unwrap();
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                poll.registry()
+                    .register(&mut SourceFd(&stream.as_raw_fd()), Token(index), interest)
+                    .unwrap();
+                Member {
+                    client,
+                    seen,
+                    frames: 0,
+                    to_send: VecDeque::new(),
+                }
+            })
+            .collect();
+        Self { poll, members }
+    }
+
+    /// Sends all there is to send, and reads until every member has seen `total` reactions.
+    fn converge(&mut self, total: u64) {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        let mut events = Events::with_capacity(1024);
+        // What members do by themselves makes no event.
+        for member in &mut self.members {
+            member.turn();
+        }
+        while self
+            .members
+            .iter()
+            .any(|member| member.seen.total() < total)
+        {
+            let behind = self
+                .members
+                .iter()
+                .filter(|it| it.seen.total() < total)
+                .count();
+            assert!(
+                Instant::now() < deadline,
+                "{behind} of {} members have not seen {total} reactions; the first of all saw {}",
+                self.members.len(),
+                self.members[0].seen
+            );
+            self.poll
+                .poll(&mut events, Some(Duration::from_secs(1)))
+                .unwrap();
+            for event in &events {
+                self.members[event.token().0].turn();
+            }
+        }
+    }
+}
+
+impl Member {
+    fn turn(&mut self) {
+        while let Some(kind) = self.to_send.pop_front() {
+            match self.client.socket.send(reaction(kind).into()) {
+                Ok(()) => {}
+                // It is in tungstenite's buffer, and goes out with the next flush.
+                Err(error) if would_block(&error) => break,
+                Err(error) => panic!("can't send: {error}"),
+            }
+        }
+        loop {
+            match self.client.socket.read() {
+                Ok(Message::Text(text)) => self.see(text.as_str()),
+                Ok(Message::Ping(_)) => {}
+                Ok(other) => panic!("expected counts, got {other:?}"),
+                Err(error) if would_block(&error) => break,
+                Err(error) => panic!("expected counts, got the error {error}"),
+            }
+        }
+        match self.client.socket.flush() {
+            Err(error) if !would_block(&error) => panic!("can't send: {error}"),
+            _ => {}
+        }
+    }
+
+    fn see(&mut self, text: &str) {
+        let counts = Counts::parse(text);
+        assert!(
+            counts.covers(&self.seen),
+            "{} went down to {counts}",
+            self.seen
+        );
+        self.seen = counts;
+        self.frames += 1;
+    }
+}
+
+fn would_block(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn a_thousand_members_and_ten_thousand_reactions_converge_on_the_exact_counts() {
+    const MEMBERS: usize = 1000;
+    const KINDS: [&str; 5] = ["love", "clap", "wow", "❤", "constructor"];
+    raise_descriptor_limit();
+    let server = Server::start(&["--tick-ms", "20"]);
+    let mut crowd = Crowd::enter(&server, "talk", MEMBERS);
+    for member in &mut crowd.members {
+        member.to_send = KINDS.iter().chain(&KINDS).copied().collect();
+    }
+    crowd.converge(10 * MEMBERS as u64);
+    for member in &crowd.members {
+        for kind in KINDS {
+            assert_eq!(
+                member.seen.of(kind),
+                2 * MEMBERS as u64,
+                "{kind} in {}",
+                member.seen
+            );
+        }
+    }
+    let (_, counts) = Client::join(&server, "talk");
+    assert_eq!(counts.total(), 10 * MEMBERS as u64);
+}
+
+#[test]
+fn members_of_one_room_on_two_reactors_all_see_all() {
+    const MEMBERS: usize = 100;
+    let server = Server::start(&["--reactors", "2"]);
+    let before = ["reactor-0", "reactor-1"].map(|name| switches_of(&server, name));
+    let mut crowd = Crowd::enter(&server, "talk", MEMBERS);
+    for (name, before) in ["reactor-0", "reactor-1"].into_iter().zip(before) {
+        let woken = switches_of(&server, name) - before;
+        assert!(
+            woken > 10,
+            "{name} woke up {woken} times for {MEMBERS} members"
+        );
+    }
+    for round in 1..=5 {
+        for member in &mut crowd.members {
+            member.to_send.push_back("love");
+        }
+        crowd.converge(round * MEMBERS as u64);
+    }
+    // A request may land on either reactor; members on both must see what it adds.
+    for extra in 1..=8 {
+        Http::connect(&server).post("/party/talk", &reaction("clap"));
+        crowd.converge(5 * MEMBERS as u64 + extra);
+    }
+}
+
+#[test]
+fn the_first_reaction_in_a_quiet_room_is_seen_at_once_and_the_next_after_the_tick() {
+    const TICK: Duration = Duration::from_millis(1500);
+    let server = Server::start(&["--tick-ms", "1500"]);
+    let mut alice = Client::enter(&server, "talk");
+    let mut bob = Client::enter(&server, "talk");
+    for round in 0..2 {
+        let began = Instant::now();
+        alice.react("love");
+        bob.next_text();
+        let took = began.elapsed();
+        assert!(
+            took < TICK / 2,
+            "in round {round} the first was seen after {took:?}"
+        );
+        for _ in 0..3 {
+            alice.react("love");
+        }
+        let counts = bob.next_counts();
+        let took = began.elapsed();
+        assert_eq!(
+            counts.of("love"),
+            4 * (round + 1),
+            "three are one broadcast"
+        );
+        assert!(
+            took > TICK - Duration::from_millis(200),
+            "the next came after {took:?} already"
+        );
+        assert!(took < 2 * TICK, "the next came only after {took:?}");
+        alice.wait_for(|counts| counts.of("love") == 4 * (round + 1));
+        // The tick after the last broadcast must pass before the room is quiet again.
+        std::thread::sleep(TICK + Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_burst_of_reactions_is_few_frames_and_the_last_is_exact() {
+    const REACTIONS: u64 = 20_000;
+    const TICK: Duration = Duration::from_millis(50);
+    let server = Server::start(&["--tick-ms", "50"]);
+    let mut crowd = Crowd::enter(&server, "talk", 20);
+    let mut sender = RawSocket::enter(&server, "talk");
+    let began = Instant::now();
+    let burst = masked(0x81, reaction("love").as_bytes()).repeat(REACTIONS as usize / 10);
+    for _ in 0..10 {
+        sender.send(&burst);
+    }
+    crowd.converge(REACTIONS);
+    let ticks = began.elapsed().as_millis() / TICK.as_millis();
+    for member in &crowd.members {
+        assert_eq!(member.seen.of("love"), REACTIONS);
+        // The leading edge, the ticks, and one for a tick that was under way.
+        assert!(
+            member.frames as u128 <= ticks + 2,
+            "{} frames in {ticks} ticks",
+            member.frames
+        );
+    }
+}
+
+#[test]
+fn members_that_come_and_go_disturb_nobody() {
+    let server = Server::start(&["--tick-ms", "1", "--reactors", "2"]);
+    let mut crowd = Crowd::enter(&server, "talk", 50);
+    let mut total = 0;
+    for round in 0..20 {
+        for member in &mut crowd.members {
+            member.to_send.push_back("love");
+        }
+        total += crowd.members.len() as u64;
+        let mut guest = Client::enter(&server, "talk");
+        guest.react("clap");
+        total += 1;
+        crowd.converge(total);
+        guest.wait_for(|counts| counts.total() == total);
+        if round % 2 == 0 {
+            guest.socket.close(None).unwrap();
+            guest.close_code();
+        }
+    }
+}

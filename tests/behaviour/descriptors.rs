@@ -1,0 +1,88 @@
+//! What happens when file descriptors run out.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Http, RawSocket, Server, cpu_time, eventually, masked};
+
+/// Few, and yet more than the server needs for itself.
+const DESCRIPTORS: u32 = 64;
+const CLIENTS: usize = 120;
+
+/// Comes in, unless the server turns it away.
+fn try_enter(server: &Server) -> Option<RawSocket> {
+    let mut http = Http::connect(server);
+    let response = http.try_upgrade("/party/talk")?;
+    if response.status == 503 {
+        assert!(response.field("Retry-After").is_some());
+        return None;
+    }
+    assert_eq!(response.status, 101);
+    let mut socket = RawSocket::after(http);
+    socket.text();
+    Some(socket)
+}
+
+#[test]
+fn when_descriptors_run_out_the_surplus_is_turned_away_and_the_others_are_served() {
+    let server = Server::start_with_descriptors(DESCRIPTORS, &["--reactors", "1"]);
+    let mut inside: Vec<_> = (0..CLIENTS).filter_map(|_| try_enter(&server)).collect();
+    let most = DESCRIPTORS as usize;
+    assert!(
+        inside.len() > most / 2 && inside.len() < most,
+        "{} came in",
+        inside.len()
+    );
+
+    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    for member in &mut inside {
+        assert_eq!(member.text(), r#"{"love":1}"#);
+    }
+
+    let before = cpu_time(&server);
+    thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(&server) - before;
+    assert!(
+        used < Duration::from_millis(200),
+        "in one second it used {used:?} of CPU"
+    );
+
+    inside.truncate(most / 4);
+    let mut newcomer = None;
+    eventually("a place for a newcomer", || {
+        newcomer = try_enter(&server);
+        newcomer.is_some()
+    });
+    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    assert_eq!(newcomer.unwrap().text(), r#"{"love":2}"#);
+}
+
+#[test]
+fn one_table_of_descriptors_for_all_reactors_runs_out_as_gently() {
+    let arguments = ["--reactors", "2", "--fd-tables", "shared"];
+    let server = Server::start_with_descriptors(DESCRIPTORS, &arguments);
+    let mut inside: Vec<_> = (0..CLIENTS).filter_map(|_| try_enter(&server)).collect();
+    assert!(
+        inside.len() > 20 && inside.len() < DESCRIPTORS as usize,
+        "{} came in",
+        inside.len()
+    );
+    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    for member in &mut inside {
+        assert_eq!(member.text(), r#"{"love":1}"#);
+    }
+}
+
+#[test]
+fn a_table_for_each_reactor_holds_more_than_one_for_all() {
+    let arguments = ["--reactors", "2", "--fd-tables", "per-reactor"];
+    let server = Server::start_with_descriptors(DESCRIPTORS, &arguments);
+    let inside: Vec<_> = (0..3 * CLIENTS)
+        .filter_map(|_| try_enter(&server))
+        .collect();
+    assert!(
+        inside.len() > DESCRIPTORS as usize,
+        "only {} came in",
+        inside.len()
+    );
+}

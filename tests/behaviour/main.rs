@@ -1,0 +1,26 @@
+//! What the server promises, proved on the real binary over loopback. Every test starts a server
+//! of its own, with its own directory and port, and no test looks inside.
+//!
+//! - `rooms`: the wire between a room and its members. `limits`: what is refused, and how.
+//! - `crowd`: many members, many reactors, the tick. `slow`: a member that stops reading.
+//! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
+//! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
+//! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
+//! - `support`: the server process, the clients and the clocks that the others stand on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "here a panic is a verdict"
+)]
+
+mod crowd;
+mod descriptors;
+mod durability;
+mod frames;
+mod http;
+mod idle;
+mod limits;
+mod listen;
+mod rooms;
+mod slow;
+mod support;

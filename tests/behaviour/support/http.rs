@@ -1,0 +1,170 @@
+//! HTTP to the byte: what is sent is what the test says, what comes back is taken apart.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use super::{Server, dial};
+
+/// A response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (known, value) = line.split_once(": ")?;
+            known.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// A connection on which requests are sent.
+#[derive(Debug)]
+pub(crate) struct Http {
+    stream: BufReader<TcpStream>,
+}
+
+/// The head of a handshake in order, with more `fields`.
+pub(crate) fn upgrade_head(target: &str, fields: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: ovation.test\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Version: 13\r\n{fields}\r\n"
+    )
+}
+
+impl Http {
+    pub(crate) fn connect(server: &Server) -> Self {
+        Self::over(dial(server))
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> BufReader<TcpStream> {
+        self.stream
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = self.stream.get_mut().write_all(bytes.as_ref());
+        sent.unwrap_or_else(|error| panic!("can't send: {error}"));
+    }
+
+    /// Sends a request without a body and reads the response.
+    pub(crate) fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: ovation.test\r\n{fields}\r\n"
+        ));
+        self.response_to(method)
+    }
+
+    pub(crate) fn get(&mut self, target: &str) -> Response {
+        self.request("GET", target, "")
+    }
+
+    /// The response, unless the server turns the connection away without one.
+    pub(crate) fn try_get(&mut self, target: &str) -> Option<Response> {
+        self.try_request(&format!(
+            "GET {target} HTTP/1.1\r\nHost: ovation.test\r\n\r\n"
+        ))
+    }
+
+    /// The same of a handshake.
+    pub(crate) fn try_upgrade(&mut self, target: &str) -> Option<Response> {
+        self.try_request(&upgrade_head(target, ""))
+    }
+
+    fn try_request(&mut self, request: &str) -> Option<Response> {
+        // Where the server has closed already, reading tells it too.
+        let _ = self.stream.get_mut().write_all(request.as_bytes());
+        self.try_response("GET")
+    }
+
+    pub(crate) fn post(&mut self, target: &str, body: &str) -> Response {
+        self.send(post(target, body));
+        self.response()
+    }
+
+    /// The response, unless the server dies first.
+    pub(crate) fn try_post(&mut self, target: &str, body: &str) -> Option<Response> {
+        self.try_request(&post(target, body))
+    }
+
+    /// Reads one response, of which nothing more is awaited than its length says.
+    pub(crate) fn response(&mut self) -> Response {
+        self.response_to("GET")
+    }
+
+    pub(crate) fn response_to(&mut self, method: &str) -> Response {
+        self.try_response(method)
+            .expect("a response, not the end of the connection")
+    }
+
+    /// Reads one response; `None` if the connection ends before it.
+    pub(crate) fn try_response(&mut self, method: &str) -> Option<Response> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match self.stream.read_line(&mut head) {
+                Ok(1..) => {}
+                Ok(0) if head.is_empty() => return None,
+                Err(error) if head.is_empty() && is_end(&error) => return None,
+                result => panic!("a head that ends with {result:?}: {head}"),
+            }
+        }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let mut response = Response {
+            status: status.unwrap_or_else(|| panic!("no status: {head}")),
+            head,
+            body: String::new(),
+        };
+        let length: Option<usize> = response
+            .field("Content-Length")
+            .map(|length| length.parse().expect("a number"));
+        if method != "HEAD" {
+            let mut body = vec![0; length.unwrap_or(0)];
+            self.stream
+                .read_exact(&mut body)
+                .expect("the body that was announced");
+            response.body = String::from_utf8(body).expect("UTF-8");
+        }
+        Some(response)
+    }
+
+    /// Nothing more comes, and the server has closed.
+    pub(crate) fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert!(is_end(&error), "expected the end, got {error}"),
+        }
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(rest.is_empty(), "more after the last response: {rest}");
+    }
+}
+
+fn post(target: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+fn is_end(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
