@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
+use serde::Serialize;
 
 use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
@@ -31,8 +32,12 @@ pub const DEFAULT_FLUSH_INTERVAL_MS: u64 = 1000;
 /// The default of how long data may stay unacknowledged, in milliseconds.
 pub const DEFAULT_USER_TIMEOUT_MS: u64 = 60_000;
 
+/// The most that the limit on connections can be set to.
+pub const MAX_CONNECTIONS: usize = u32::MAX as usize / 2;
+
 /// Who has a table of file descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FdTables {
     /// Each reactor its own.
     PerReactor,
@@ -111,10 +116,11 @@ pub struct ServeArgs {
     )]
     pub allow_origins: Vec<String>,
 
-    /// The most connections
-    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", default_value_t = DEFAULT_MAX_CONNECTIONS,
-          value_parser = ranged(1, u32::MAX as usize / 2))]
-    pub max_connections: usize,
+    /// The most connections; the server's own default if not given, and then no warning either
+    /// where the machine can't hold so many
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", value_parser = ranged(1, MAX_CONNECTIONS),
+          help = format!("The most connections [default: {DEFAULT_MAX_CONNECTIONS}]"))]
+    pub max_connections: Option<usize>,
 
     /// The most connections from one IPv4 address or IPv6 network of 64 bits; any if not given.
     /// Behind a proxy all come from its address
@@ -193,13 +199,7 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// How many reactors to run.
     pub fn reactor_count(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        if cfg!(target_os = "linux") {
-            self.reactors.unwrap_or_else(cores).min(MAX_REACTORS)
-        } else {
-            // Elsewhere SO_REUSEPORT doesn't spread connections.
-            1
-        }
+        reactor_count(self.reactors)
     }
 
     /// The snapshot file, unless there is to be none.
@@ -208,12 +208,27 @@ impl ServeArgs {
     }
 }
 
+/// How many reactors to run where `asked` are asked for.
+pub(crate) fn reactor_count(asked: Option<usize>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if cfg!(target_os = "linux") {
+        asked.unwrap_or_else(cores).min(MAX_REACTORS)
+    } else {
+        // Elsewhere SO_REUSEPORT doesn't spread connections.
+        1
+    }
+}
+
 /// Milliseconds of which 0 means none.
 pub(crate) fn optional_ms(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
 }
 
-fn ranged(least: usize, most: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+/// Accepts whole numbers from `least` to `most`.
+pub(crate) fn ranged(
+    least: usize,
+    most: usize,
+) -> impl clap::builder::TypedValueParser<Value = usize> {
     use clap::builder::TypedValueParser;
     RangedU64ValueParser::<u64>::new()
         .range(least as u64..=most as u64)

@@ -53,6 +53,7 @@ pub use listener::{
 pub use metrics::{Gauge, ReactorMetrics};
 pub use per_address::AddressCounts;
 pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
+pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
