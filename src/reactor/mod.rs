@@ -518,8 +518,10 @@ impl<A: App> Reactor<A> {
     }
 
     fn close_failed(&mut self) {
-        while let Some((key, reason)) = self.connections.next_failed() {
-            self.close(key, reason);
+        while let Some((token, reason)) = self.connections.next_failed() {
+            if let Some((key, _)) = self.connections.by_token(token) {
+                self.close(key, reason);
+            }
         }
     }
 
