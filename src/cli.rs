@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ServeArgs;
+use crate::doctor::{self, DoctorArgs};
 use crate::reactor::ListenAddress;
 use crate::server::serve;
 use crate::swarm::{self, SwarmArgs};
@@ -26,11 +27,12 @@ enum Command {
     /// Serve rooms of live counters (the default)
     Serve(ServeArgs),
     Swarm(SwarmArgs),
+    Doctor(DoctorArgs),
 }
 
 /// Runs the command that the arguments of this process give.
 ///
-/// Exit codes: 0 for success, 1 for a failure of the system, 2 for wrong usage, 3 for an address
+/// Exit codes: 0 for success, 1 for a failure of the system or connections that don't fit, 2 for wrong usage, 3 for an address
 /// that can't be listened on, 4 for a snapshot that can't be opened.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -52,6 +54,14 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Doctor(args) => match doctor::run(&args, &mut std::io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                tracing::error!("can't write the report: {error}");
                 ExitCode::FAILURE
             }
         },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
+use serde::Serialize;
 
 use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
@@ -14,8 +15,9 @@ use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::message::DEFAULT_MAX_KIND_BYTES;
 use crate::reactor::rooms::DEFAULT_TICK;
 use crate::reactor::{
-    DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL, DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
+    DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_IN_FLIGHT_PERCENT,
+    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL,
+    DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
 };
 use crate::room::{DEFAULT_MAX_KINDS, MAX_KINDS, MAX_REACTORS};
 use crate::store::format::MAX_KIND_BYTES;
@@ -30,8 +32,12 @@ pub const DEFAULT_FLUSH_INTERVAL_MS: u64 = 1000;
 /// The default of how long data may stay unacknowledged, in milliseconds.
 pub const DEFAULT_USER_TIMEOUT_MS: u64 = 60_000;
 
+/// The most that the limit on connections can be set to.
+pub const MAX_CONNECTIONS: usize = u32::MAX as usize / 2;
+
 /// Who has a table of file descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FdTables {
     /// Each reactor its own.
     PerReactor,
@@ -110,10 +116,21 @@ pub struct ServeArgs {
     )]
     pub allow_origins: Vec<String>,
 
-    /// The most connections
-    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", default_value_t = DEFAULT_MAX_CONNECTIONS,
-          value_parser = ranged(1, u32::MAX as usize / 2))]
-    pub max_connections: usize,
+    /// The most connections; the server's own default if not given, and then no warning either
+    /// where the machine can't hold so many
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS", value_parser = ranged(1, MAX_CONNECTIONS),
+          help = format!("The most connections [default: {DEFAULT_MAX_CONNECTIONS}]"))]
+    pub max_connections: Option<usize>,
+
+    /// The most connections from one IPv4 address or IPv6 network of 64 bits; any if not given.
+    /// Behind a proxy all come from its address
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP", value_parser = value_parser!(u32).range(1..))]
+    pub max_connections_per_ip: Option<u32>,
+
+    /// How much may be in flight to clients, in percent of the memory at which the kernel sees
+    /// pressure (tcp_mem); fan-outs pause above it. 0 for no bound
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_IN_FLIGHT_PERCENT, value_parser = value_parser!(u8).range(0..=100))]
+    pub in_flight_percent: u8,
 
     /// The most rooms that have counts
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_ROOMS,
@@ -182,13 +199,7 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// How many reactors to run.
     pub fn reactor_count(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        if cfg!(target_os = "linux") {
-            self.reactors.unwrap_or_else(cores).min(MAX_REACTORS)
-        } else {
-            // Elsewhere SO_REUSEPORT doesn't spread connections.
-            1
-        }
+        reactor_count(self.reactors)
     }
 
     /// The snapshot file, unless there is to be none.
@@ -197,12 +208,27 @@ impl ServeArgs {
     }
 }
 
+/// How many reactors to run where `asked` are asked for.
+pub(crate) fn reactor_count(asked: Option<usize>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if cfg!(target_os = "linux") {
+        asked.unwrap_or_else(cores).min(MAX_REACTORS)
+    } else {
+        // Elsewhere SO_REUSEPORT doesn't spread connections.
+        1
+    }
+}
+
 /// Milliseconds of which 0 means none.
 pub(crate) fn optional_ms(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
 }
 
-fn ranged(least: usize, most: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+/// Accepts whole numbers from `least` to `most`.
+pub(crate) fn ranged(
+    least: usize,
+    most: usize,
+) -> impl clap::builder::TypedValueParser<Value = usize> {
     use clap::builder::TypedValueParser;
     RangedU64ValueParser::<u64>::new()
         .range(least as u64..=most as u64)

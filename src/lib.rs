@@ -12,7 +12,10 @@
 //! - [`http`]: routes and responses, pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
+//! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
+//!   server when it starts.
 //! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
+//! - `procfs`, `figures`: how `/proc` is read and numbers are shown, for the last two.
 //!
 //! # One reaction's way
 //! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,
@@ -22,7 +25,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
+mod figures;
 pub mod http;
+mod procfs;
 pub mod protocol;
 pub mod reactor;
 pub mod room;

@@ -19,11 +19,12 @@ use signal_hook::iterator::Signals;
 use thiserror::Error;
 
 use crate::config::{FdTables, ServeArgs, optional_ms};
+use crate::doctor;
 use crate::http::{Origins, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
-    BindError, CloseReason, Limits, ListenAddress, Reactor, ReactorMetrics, Seed, SocketOptions,
-    bind, sys,
+    AddressCounts, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress,
+    Pressure, Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
 use crate::store::{OpenError, Store};
@@ -74,6 +75,8 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     // Before anything else, so that a signal at any time ends in order.
     spawn_signals(sender.clone()).map_err(system("watch signals"))?;
     raise_descriptor_limit();
+    sys::map_large_allocations();
+    warn_of_bounds(args);
 
     let store = Arc::new(open_store(args)?);
     let options = SocketOptions {
@@ -177,6 +180,7 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         origins: Origins::only(args.allow_origins.clone()),
         max_kind_bytes: args.max_kind_bytes,
         tick: Duration::from_millis(args.tick_ms),
+        pressure: Pressure::new(args.in_flight_percent),
     }
 }
 
@@ -188,7 +192,10 @@ fn limits(args: &ServeArgs) -> Limits {
         head_timeout: Duration::from_millis(args.head_timeout_ms),
         close_timeout: Duration::from_millis(args.close_timeout_ms),
         ping_interval: optional_ms(args.ping_interval_ms),
-        max_connections: args.max_connections,
+        max_connections: args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        per_address: args
+            .max_connections_per_ip
+            .map(|most| Arc::new(AddressCounts::new(most))),
     }
 }
 
@@ -295,6 +302,16 @@ fn raise_descriptor_limit() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "can't raise the limit on open files");
+    }
+}
+
+/// Says at once what would stop the server short of what it was asked for.
+fn warn_of_bounds(args: &ServeArgs) {
+    let Some(wanted) = args.max_connections else {
+        return;
+    };
+    for warning in doctor::check(wanted, args.reactor_count(), args.fd_tables) {
+        tracing::warn!("--max-connections {wanted} can't be reached: {warning}");
     }
 }
 

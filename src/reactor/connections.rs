@@ -27,8 +27,9 @@ pub struct Connections<M> {
     slab: ChunkedSlab<Connection<M>>,
     registry: Registry,
     next_generation: u16,
-    /// Connections that failed where they could not be closed at once.
-    failed: Vec<(u32, CloseReason)>,
+    /// Connections that failed where they could not be closed at once. By token, since one may
+    /// be closed in another way, and its place be taken, before this is read.
+    failed: Vec<(Token, CloseReason)>,
     metrics: Arc<ReactorMetrics>,
 }
 
@@ -81,7 +82,7 @@ impl<M> Connections<M> {
             return None;
         };
         Some(OpenConnection {
-            key,
+            token: token(key, connection.generation),
             member,
             socket: &connection.socket,
             output: &mut connection.output,
@@ -189,7 +190,8 @@ impl<M> Connections<M> {
             }
             Ok(_) => {}
             Err(_) => {
-                self.failed.push((key, CloseReason::SocketError));
+                self.failed
+                    .push((token(key, connection.generation), CloseReason::SocketError));
                 return;
             }
         }
@@ -217,7 +219,8 @@ impl<M> Connections<M> {
                 Ok(0) => return nothing,
                 Ok(sent) => drop(output.rest.split_to(sent)),
                 Err(_) => {
-                    self.failed.push((key, CloseReason::SocketError));
+                    self.failed
+                        .push((token(key, connection.generation), CloseReason::SocketError));
                     return nothing;
                 }
             }
@@ -251,7 +254,8 @@ impl<M> Connections<M> {
             return;
         }
         if connection.flags.has(Flags::PINGED) {
-            self.failed.push((key, CloseReason::PingTimeout));
+            self.failed
+                .push((token(key, connection.generation), CloseReason::PingTimeout));
             return;
         }
         if connection.flags.take(Flags::ACTIVE) || connection.output.is_some() {
@@ -269,11 +273,13 @@ impl<M> Connections<M> {
                     connection.output.get_or_insert_default().rest = rest;
                 }
             }
-            Err(_) => self.failed.push((key, CloseReason::SocketError)),
+            Err(_) => self
+                .failed
+                .push((token(key, connection.generation), CloseReason::SocketError)),
         }
     }
 
-    pub(super) fn next_failed(&mut self) -> Option<(u32, CloseReason)> {
+    pub(super) fn next_failed(&mut self) -> Option<(Token, CloseReason)> {
         self.failed.pop()
     }
 }
@@ -283,11 +289,11 @@ impl<M> Connections<M> {
 pub struct OpenConnection<'c, M> {
     /// What the application knows of it.
     pub member: &'c mut M,
-    key: u32,
+    token: Token,
     socket: &'c Socket,
     output: &'c mut Option<Box<Output>>,
     flags: &'c mut Flags,
-    failed: &'c mut Vec<(u32, CloseReason)>,
+    failed: &'c mut Vec<(Token, CloseReason)>,
     metrics: &'c ReactorMetrics,
 }
 
@@ -311,7 +317,7 @@ impl<M> OpenConnection<'_, M> {
                 Sent::Yes
             }
             Err(_) => {
-                self.failed.push((self.key, CloseReason::SocketError));
+                self.failed.push((self.token, CloseReason::SocketError));
                 Sent::Failed
             }
         }

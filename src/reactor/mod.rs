@@ -4,6 +4,7 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
+//! - `pressure`: how much the kernel holds unread; `per_address`: a cap for each address.
 //! - [`sys`]: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
@@ -24,12 +25,15 @@ mod connections;
 mod input;
 mod listener;
 mod metrics;
+mod per_address;
+mod pressure;
 pub mod rooms;
 mod slab;
 pub mod sys;
 mod timers;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -47,12 +51,17 @@ pub use listener::{
     bind,
 };
 pub use metrics::{Gauge, ReactorMetrics};
+pub use per_address::AddressCounts;
+pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
+pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
 use connection::{Connection, Flags, Phase};
 use listener::{Accepted, refuse};
+use per_address::Addresses;
+use socket2::Socket;
 use timers::{Clock, Deadlines, Sweep};
 
 /// The bytes that one read can take, and the share of a turn of one connection.
@@ -65,6 +74,9 @@ const EVENTS: usize = 1024;
 const MAX_ACCEPTS_PER_TURN: usize = 256;
 /// How long a listener rests when nothing can be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The least peak of connections after which memory is given back.
+const MIN_PEAK: usize = 1024;
 
 /// The token of the bell; listeners count down from it. No connection has a key so high.
 const BELL: Token = Token(u32::MAX as usize);
@@ -97,6 +109,8 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// The most connections of all reactors together.
     pub max_connections: usize,
+    /// The cap on the connections of one address, if there is one.
+    pub per_address: Option<Arc<AddressCounts>>,
 }
 
 impl Default for Limits {
@@ -109,6 +123,7 @@ impl Default for Limits {
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            per_address: None,
         }
     }
 }
@@ -160,10 +175,15 @@ pub struct Reactor<A: App> {
     /// When to try again to accept, after nothing could be.
     accept_retry: Option<Instant>,
     warned_of_overload: bool,
+    addresses: Addresses,
     /// Connections of all reactors.
     open: Arc<AtomicUsize>,
     connections: Connections<A::Member>,
     app: A,
+    /// The most connections since memory was last given back.
+    peak: usize,
+    /// Whether memory is to be given back when the last connection goes.
+    owes_memory: bool,
     /// Connections that have more to read than their share of the last turn.
     ready: VecDeque<Token>,
     read_buffer: Box<[u8]>,
@@ -203,9 +223,12 @@ impl<A: App> Reactor<A> {
             accepting: Vec::new(),
             accept_retry: None,
             warned_of_overload: false,
+            addresses: Addresses::new(limits.per_address.clone()),
             open,
             connections,
             app,
+            peak: 0,
+            owes_memory: false,
             ready: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             cork: Vec::new(),
@@ -255,6 +278,20 @@ impl<A: App> Reactor<A> {
         self.next = self.app.turn(self.now, &mut self.connections);
         self.expire();
         self.close_failed();
+        self.give_memory_back();
+    }
+
+    /// After half of many connections have gone, their memory goes too; and once more when the
+    /// last has.
+    fn give_memory_back(&mut self) {
+        let open = self.connections.len();
+        self.peak = self.peak.max(open);
+        let has_halved = self.peak >= MIN_PEAK && open <= self.peak / 2;
+        if has_halved || (open == 0 && self.owes_memory) {
+            self.peak = open;
+            self.owes_memory = open > 0;
+            sys::trim_memory();
+        }
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -362,25 +399,35 @@ impl<A: App> Reactor<A> {
         true
     }
 
-    fn admit(&mut self, socket: socket2::Socket) {
+    fn admit(&mut self, socket: Socket) {
         self.metrics.accepted.add(1);
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.max_connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            refuse(&socket);
-            self.overloaded(&"the limit of --max-connections is reached");
-            return;
+        if self.open.load(Ordering::Relaxed) >= self.limits.max_connections {
+            return self.turn_away(&socket, &"the limit of --max-connections is reached");
         }
+        let peer = match self.addresses.are_counted() {
+            true => socket.peer_addr().ok().and_then(|peer| peer.as_socket()),
+            false => None,
+        };
+        let Ok(address) = self.addresses.enter(peer) else {
+            return self.turn_away(&socket, &"the limit of --max-connections-per-ip is reached");
+        };
         match self.connections.insert(socket, self.clock.ms(self.now)) {
             Ok(token) => {
+                self.open.fetch_add(1, Ordering::Relaxed);
+                self.addresses.assign(connections::parts(token).0, address);
                 self.forget_stale_heads();
                 self.heads.push(token, self.clock.ms(self.now));
             }
             Err((socket, error)) => {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                refuse(&socket);
-                self.overloaded(&error);
+                self.addresses.give_up(address);
+                self.turn_away(&socket, &error);
             }
         }
+    }
+
+    fn turn_away(&mut self, socket: &Socket, why: &dyn fmt::Display) {
+        refuse(socket);
+        self.overloaded(why);
     }
 
     /// Drops entries of connections that have moved on, faster than new ones come.
@@ -399,7 +446,7 @@ impl<A: App> Reactor<A> {
     }
 
     /// Counts a connection that was turned away, and says so the first time.
-    fn overloaded(&mut self, why: &dyn std::fmt::Display) {
+    fn overloaded(&mut self, why: &dyn fmt::Display) {
         self.metrics.closed(CloseReason::Overload).add(1);
         if !std::mem::replace(&mut self.warned_of_overload, true) {
             tracing::warn!(%why, "turning new connections away; those that are open stay");
@@ -412,6 +459,7 @@ impl<A: App> Reactor<A> {
             return;
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+        self.addresses.leave(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
         }
@@ -470,8 +518,10 @@ impl<A: App> Reactor<A> {
     }
 
     fn close_failed(&mut self) {
-        while let Some((key, reason)) = self.connections.next_failed() {
-            self.close(key, reason);
+        while let Some((token, reason)) = self.connections.next_failed() {
+            if let Some((key, _)) = self.connections.by_token(token) {
+                self.close(key, reason);
+            }
         }
     }
 

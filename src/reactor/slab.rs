@@ -4,7 +4,7 @@
 use slab::Slab;
 
 /// Entries in a chunk. A chunk is large enough for the allocator to map and unmap it by itself.
-const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 const CHUNK_BITS: u32 = CHUNK.trailing_zeros();
 
 const _: () = assert!(CHUNK.is_power_of_two());

@@ -1,4 +1,7 @@
-//! A table of file descriptors for each reactor. One of the crate's two homes of `unsafe`.
+//! What the reactors ask of the system beyond sockets: a table of file descriptors for each, and
+//! memory given back. One of the crate's two homes of `unsafe`.
+//!
+//! # Tables of descriptors
 //!
 //! On Linux a thread can leave the table that it shares with the other threads of its process
 //! (`unshare(CLONE_FILES)`): it goes on with a copy of its own. RLIMIT_NOFILE then bounds each
@@ -56,5 +59,29 @@ pub fn close_copies(numbers: &[RawFd]) {
         // nothing in this table owns or uses it; and it is open here, since this table has had it
         // from before the threads parted, and nobody else closes it.
         unsafe { rustix::io::close(*number) };
+    }
+}
+
+/// An allocation of this size or more, such as a chunk of connections, is mapped by itself and
+/// unmapped when freed. By default glibc raises the threshold whenever such a one is freed, and
+/// then keeps the next in a heap, with a hole left behind.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const MAPPED_ALLOCATION_BYTES: i32 = 128 * 1024;
+
+/// Makes the allocator give large allocations back when they are freed.
+pub fn map_large_allocations() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt(3) takes any numbers; what it doesn't like it refuses.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_ALLOCATION_BYTES);
+    }
+}
+
+/// Gives the system what the allocator holds free.
+pub(super) fn trim_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim(3) may be called by any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
+use crate::procfs::{kib_of, value_of};
+
 /// CPU time and memory of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ProcessSample {
@@ -74,22 +76,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// The value of a line `NAME:  123 kB`.
-fn kib_of(text: &str, name: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?
-        .trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()
-}
-
 fn tcp_pages(sockstat: &str) -> Option<u64> {
-    let line = sockstat
-        .lines()
-        .find_map(|line| line.strip_prefix("TCP:"))?;
-    let mut words = line.split_ascii_whitespace();
+    let mut words = value_of(sockstat, "TCP")?.split_ascii_whitespace();
     words.find(|&word| word == "mem")?;
     words.next()?.parse().ok()
 }
@@ -103,13 +91,6 @@ mod tests {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 250 50 0 0 20 0 1 0 99";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("7 (a) S 1"), None);
-    }
-
-    #[test]
-    fn lines_are_found_by_their_whole_name() {
-        let text = "SwapCached: 9 kB\nSlab:   1234 kB\nSlabX: 1 kB\n";
-        assert_eq!(kib_of(text, "Slab"), Some(1234));
-        assert_eq!(kib_of(text, "Sla"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::figures;
+
 /// All figures of one run. What was not measured is absent from the JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Report {
@@ -380,16 +382,8 @@ impl fmt::Display for Percentiles {
 
 /// A whole number with its thousands apart.
 pub(super) fn whole(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
     let sign = if value <= -0.5 { "-" } else { "" };
-    let mut text = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{sign}{}", figures::whole(value.abs().round() as u64))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Http, RawSocket, Server, cpu_time, eventually, masked};
+use crate::support::{Http, RawSocket, Server, cpu_time, eventually, masked, open_sockets};
 
 /// Few, and yet more than the server needs for itself.
 const DESCRIPTORS: usize = 64;
@@ -80,8 +80,15 @@ fn one_table_of_descriptors_for_all_reactors_runs_out_as_gently() {
 fn a_table_for_each_reactor_holds_more_than_one_for_all() {
     let arguments = ["--reactors", "2", "--fd-tables", "per-reactor"];
     let server = start(&arguments);
+    let at_first = open_sockets(&server);
     let inside: Vec<_> = (0..3 * CLIENTS)
         .filter_map(|_| try_enter(&server))
         .collect();
     assert!(inside.len() > DESCRIPTORS, "only {} came in", inside.len());
+    assert!(open_sockets(&server) >= at_first + inside.len());
+
+    drop(inside);
+    eventually("no socket left in any table", || {
+        open_sockets(&server) == at_first
+    });
 }

@@ -4,7 +4,7 @@
 //! tick; what changes in between is conflated. A pass over many members is cut into chunks,
 //! between which the reactor reads and accepts, and each chunk is sent the newest counts. If a
 //! pass takes longer than a tick, the next begins when it ends: load stretches the tick, it never
-//! builds a backlog.
+//! builds a backlog. While the kernel holds too much that nobody has read, passes pause.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::local::{Broadcast, LocalRoom, Pass};
 use super::{Connections, Membership, Next};
 use crate::reactor::Sent;
+use crate::reactor::pressure::{CHECK_INTERVAL, MAX_PAUSE, Pressure};
 use crate::room::Counts;
 
 /// Members served in one turn of the loop.
@@ -28,6 +29,8 @@ pub(super) struct Fanout {
     passes: VecDeque<u32>,
     /// What this turn may still send.
     budget: usize,
+    /// Since when passes are put off because too much is in flight.
+    paused: Option<Instant>,
 }
 
 impl Fanout {
@@ -37,6 +40,7 @@ impl Fanout {
             due: BinaryHeap::new(),
             passes: VecDeque::new(),
             budget: MAX_SENDS_PER_TURN,
+            paused: None,
         }
     }
 
@@ -49,6 +53,21 @@ impl Fanout {
         match not_before.filter(|at| *at > now) {
             Some(at) => self.due.push(Reverse((at, index))),
             None => self.passes.push_back(index),
+        }
+    }
+
+    /// Decides whether passes go on in this turn, or wait until less is in flight.
+    pub(super) fn pace(&mut self, now: Instant, pressure: &Pressure) {
+        let is_over = !self.passes.is_empty() && pressure.is_high(now);
+        self.paused = match self.paused {
+            _ if !is_over => None,
+            None => Some(now),
+            Some(since) if now.duration_since(since) < MAX_PAUSE => Some(since),
+            // One chunk, and the next waits again.
+            Some(_) => return self.paused = Some(now),
+        };
+        if self.paused.is_some() {
+            self.budget = 0;
         }
     }
 
@@ -111,8 +130,11 @@ impl Fanout {
     }
 
     /// What is to be done next, at the end of a turn.
-    pub(super) fn next(&mut self) -> Next {
+    pub(super) fn next(&mut self, now: Instant) -> Next {
         self.budget = MAX_SENDS_PER_TURN;
+        if self.paused.is_some() {
+            return Next::At(now + CHECK_INTERVAL);
+        }
         if !self.passes.is_empty() {
             return Next::Now;
         }

@@ -19,6 +19,7 @@ use slab::Slab;
 use super::app::{App, Message, Next, Verdict};
 use super::bell::Bell;
 use super::connections::Connections;
+use super::pressure::Pressure;
 use crate::http::{Origins, Response, Route, Router};
 use crate::protocol::head::Request;
 use crate::protocol::message::parse_reaction;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub max_kind_bytes: usize,
     /// The least time between two broadcasts of a room.
     pub tick: Duration,
+    /// Whether too much is in flight.
+    pub pressure: Pressure,
 }
 
 /// A place in a room.
@@ -280,6 +283,7 @@ impl App for Rooms {
     fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> Next {
         self.flush(now);
         self.read_bell(now);
+        self.fanout.pace(now, &self.shared.pressure);
         while let Some(index) = self.fanout.next_pass(now) {
             let Some(local) = self.rooms.get_mut(index as usize) else {
                 continue;
@@ -289,6 +293,6 @@ impl App for Rooms {
                 self.release_if_unused(index);
             }
         }
-        self.fanout.next()
+        self.fanout.next(now)
     }
 }

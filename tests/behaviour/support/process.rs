@@ -55,3 +55,15 @@ pub(crate) fn cpu_time(server: &Server) -> Duration {
         .sum();
     Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
 }
+
+/// The sockets that are open in the tables of descriptors of all threads together.
+pub(crate) fn open_sockets(server: &Server) -> usize {
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    threads
+        .map(|thread| thread.expect("it runs").path().join("fd"))
+        .flat_map(|table| fs::read_dir(table).expect("it runs"))
+        // A descriptor may be closed between being listed and being looked at.
+        .filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok())
+        .filter(|target| target.display().to_string().starts_with("socket:"))
+        .count()
+}

@@ -1,0 +1,139 @@
+//! A cap on the connections from one address. Off by default: without it, nothing is kept of
+//! addresses.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The connections of each address, counted over all reactors.
+#[derive(Debug)]
+pub struct AddressCounts {
+    most: u32,
+    counts: Mutex<HashMap<IpAddr, u32>>,
+}
+
+impl AddressCounts {
+    /// At most `most` connections from each address; of IPv6, from each network of 64 bits, which
+    /// is what one household has.
+    pub fn new(most: u32) -> Self {
+        Self {
+            most,
+            counts: Mutex::default(),
+        }
+    }
+
+    fn enter(&self, address: IpAddr) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        let may_enter = *count < self.most;
+        if may_enter {
+            *count += 1;
+        }
+        may_enter
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+}
+
+/// The addresses of one reactor's connections, if there is a cap.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    counts: Option<Arc<AddressCounts>>,
+    by_key: HashMap<u32, IpAddr>,
+}
+
+impl Addresses {
+    pub(super) fn new(counts: Option<Arc<AddressCounts>>) -> Self {
+        Self {
+            counts,
+            by_key: HashMap::new(),
+        }
+    }
+
+    /// Whether one more connection from this peer may enter; if so, it is counted. A peer without
+    /// an address, on a Unix socket, always may.
+    pub(super) fn enter(&self, peer: Option<SocketAddr>) -> Result<Option<IpAddr>, ()> {
+        let (Some(counts), Some(peer)) = (&self.counts, peer) else {
+            return Ok(None);
+        };
+        let address = household(peer.ip());
+        counts.enter(address).then_some(Some(address)).ok_or(())
+    }
+
+    /// The connection that entered with this address has this key.
+    pub(super) fn assign(&mut self, key: u32, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.by_key.insert(key, address);
+        }
+    }
+
+    /// The connection that entered with this address was not opened after all.
+    pub(super) fn give_up(&self, address: Option<IpAddr>) {
+        if let (Some(counts), Some(address)) = (&self.counts, address) {
+            counts.leave(address);
+        }
+    }
+
+    /// The connection at `key` has closed.
+    pub(super) fn leave(&mut self, key: u32) {
+        if self.counts.is_some() {
+            let address = self.by_key.remove(&key);
+            self.give_up(address);
+        }
+    }
+
+    pub(super) fn are_counted(&self) -> bool {
+        self.counts.is_some()
+    }
+}
+
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            Ipv6Addr::from_bits(network).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cap_holds_for_an_address_over_all_reactors() {
+        let counts = Arc::new(AddressCounts::new(2));
+        let mut reactors = [0, 1].map(|_| Addresses::new(Some(Arc::clone(&counts))));
+        let peer = |text: &str| Some(text.parse().unwrap());
+        let first = reactors[0].enter(peer("10.0.0.1:5")).unwrap();
+        reactors[0].assign(7, first);
+        assert!(reactors[1].enter(peer("[::ffff:10.0.0.1]:6")).is_ok());
+        assert!(reactors[1].enter(peer("10.0.0.1:7")).is_err());
+        assert!(reactors[1].enter(peer("10.0.0.2:7")).is_ok());
+        reactors[0].leave(7);
+        reactors[0].leave(7);
+        let again = reactors[1].enter(peer("10.0.0.1:7")).unwrap();
+        assert!(reactors[1].enter(peer("10.0.0.1:8")).is_err());
+        reactors[1].give_up(again);
+        assert!(reactors[1].enter(peer("10.0.0.1:8")).is_ok());
+    }
+
+    #[test]
+    fn a_network_of_64_bits_counts_as_one() {
+        let addresses = Addresses::new(Some(Arc::new(AddressCounts::new(1))));
+        let peer = |text: &str| Some(text.parse().unwrap());
+        assert!(addresses.enter(peer("[2001:db8::1]:5")).is_ok());
+        assert!(addresses.enter(peer("[2001:db8::2]:5")).is_err());
+        assert!(addresses.enter(peer("[2001:db8:0:1::2]:5")).is_ok());
+        assert!(addresses.enter(None).is_ok());
+    }
+}

@@ -1,0 +1,111 @@
+//! Whether the kernel holds too much data that nobody has read.
+//!
+//! Every frame that is on its way costs the kernel memory until the client has it: 1.1 KB for one
+//! of 16 bytes. A pass over a million members could put a gigabyte in flight, and at the `tcp_mem`
+//! limits the kernel starts to drop. So fan-outs pause while TCP's memory is over a share of the
+//! point at which the kernel itself sees pressure (tcp(7): `tcp_mem`). The memory in use is the
+//! `mem` of TCP in `/proc/net/sockstat`, in pages; on a machine that serves only Ovation nearly
+//! all of it is frames in flight.
+//!
+//! A pause ends when the memory is under the mark, and in any case after [`MAX_PAUSE`]: members
+//! that never read hold what their send buffers hold, and must not stop the others for ever.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The default of the share of `tcp_mem`'s pressure mark that may be in flight, in percent.
+pub const DEFAULT_IN_FLIGHT_PERCENT: u8 = 50;
+/// How often the kernel is asked, at most, by all reactors together.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a chunk of a fan-out is put off at most.
+pub(super) const MAX_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all reactors know of the kernel's memory for TCP.
+#[derive(Debug)]
+pub struct Pressure {
+    /// Pages over which fan-outs pause; `None` where it can't be known, or is not to be.
+    limit_pages: Option<u64>,
+    checked: Mutex<Option<Instant>>,
+    is_high: AtomicBool,
+}
+
+impl Pressure {
+    /// Watches for more than `percent` of the pressure mark; for nothing, if that is 0.
+    pub fn new(percent: u8) -> Self {
+        let mark = read_words("/proc/sys/net/ipv4/tcp_mem", pressure_mark);
+        Self {
+            limit_pages: mark
+                .filter(|_| percent > 0)
+                .map(|pages| pages * u64::from(percent) / 100),
+            checked: Mutex::new(None),
+            is_high: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether fan-outs should pause. Asks the kernel if nobody has lately.
+    pub fn is_high(&self, now: Instant) -> bool {
+        let Some(limit_pages) = self.limit_pages else {
+            return false;
+        };
+        // Whoever finds the lock taken uses what the holder last knew.
+        if let Ok(mut checked) = self.checked.try_lock()
+            && checked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_INTERVAL)
+        {
+            *checked = Some(now);
+            let used = read_words("/proc/net/sockstat", tcp_pages).unwrap_or(0);
+            self.is_high.store(used > limit_pages, Ordering::Relaxed);
+        }
+        self.is_high.load(Ordering::Relaxed)
+    }
+}
+
+fn read_words(path: &str, parse: fn(&str) -> Option<u64>) -> Option<u64> {
+    parse(&std::fs::read_to_string(path).ok()?)
+}
+
+/// The second of the three numbers of `tcp_mem`.
+fn pressure_mark(text: &str) -> Option<u64> {
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The number after `mem` in the line of TCP.
+fn tcp_pages(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
+    words.nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_numbers_are_read() {
+        assert_eq!(pressure_mark("287901\t383869\t575802\n"), Some(383_869));
+        assert_eq!(pressure_mark(""), None);
+        let sockstat =
+            "sockets: used 215\nTCP: inuse 4 orphan 0 tw 9 alloc 8 mem 17\nUDP: inuse 1 mem 0\n";
+        assert_eq!(tcp_pages(sockstat), Some(17));
+        assert_eq!(tcp_pages("UDP: inuse 1 mem 3\n"), None);
+    }
+
+    #[test]
+    fn without_a_limit_it_is_never_high() {
+        assert!(!Pressure::new(0).is_high(Instant::now()));
+    }
+
+    #[test]
+    fn the_kernel_is_not_asked_again_at_once() {
+        let pressure = Pressure {
+            limit_pages: Some(u64::MAX),
+            checked: Mutex::new(None),
+            is_high: AtomicBool::new(false),
+        };
+        let now = Instant::now();
+        assert!(!pressure.is_high(now));
+        pressure.is_high.store(true, Ordering::Relaxed);
+        assert!(pressure.is_high(now + CHECK_INTERVAL / 2));
+        assert!(!pressure.is_high(now + CHECK_INTERVAL));
+    }
+}

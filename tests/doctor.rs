@@ -1,0 +1,148 @@
+//! `ovation doctor` as a process, on the machine that runs the tests.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn doctor(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ovation"))
+        .arg("doctor")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What this machine says at one moment, so that two runs read the same.
+fn still_machine() -> TempDir {
+    let still = TempDir::new().unwrap();
+    for path in [
+        "proc/meminfo",
+        "proc/self/cgroup",
+        "proc/self/limits",
+        "proc/self/status",
+        "proc/self/uid_map",
+        "proc/sys/fs/epoll/max_user_watches",
+        "proc/sys/fs/file-max",
+        "proc/sys/fs/file-nr",
+        "proc/sys/fs/nr_open",
+        "proc/sys/net/core/somaxconn",
+        "proc/sys/net/ipv4/tcp_mem",
+    ] {
+        let copy = still.path().join(path);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        // Not every machine has all of them.
+        if let Ok(text) = fs::read(format!("/{path}")) {
+            fs::write(copy, text).unwrap();
+        }
+    }
+    still
+}
+
+#[test]
+fn every_bound_is_mentioned() {
+    let output = doctor(&[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = text(&output);
+    for name in [
+        "RLIMIT_NOFILE",
+        "fs.nr_open",
+        "fs.file-max",
+        "fs.epoll.max_user_watches",
+        "net.core.somaxconn",
+        "net.ipv4.tcp_max_syn_backlog",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.tcp_mem",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+        "net.netfilter.nf_conntrack_max",
+        "vm.max_map_count",
+        "vm.overcommit_memory",
+        "MemTotal",
+        "MemAvailable",
+        "cgroup memory",
+        "cgroup pids",
+        "cores",
+        "Stops first: ",
+    ] {
+        assert!(text.contains(name), "{name} is missing:\n{text}");
+    }
+}
+
+#[test]
+fn json_and_text_agree_on_what_stops_first() {
+    let machine = still_machine();
+    let root = machine.path().to_str().unwrap();
+    let json = doctor(&["--json", "--both-ends", "--root", root]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let bounds = json["bounds"].as_array().unwrap();
+    let connections = |bound: &Value| bound["connections"].as_u64().unwrap();
+    let least = bounds.iter().map(connections).min().unwrap();
+    assert_eq!(connections(&json["stops_first"]), least);
+
+    let output = doctor(&["--both-ends", "--root", root]);
+    let line = text(&output)
+        .lines()
+        .find_map(|line| line.strip_prefix("Stops first: "))
+        .unwrap();
+    let digits: String = line
+        .split(" at ")
+        .last()
+        .unwrap()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    assert_eq!(digits.parse(), Ok(least), "{line}");
+    assert!(
+        line.starts_with(json["stops_first"]["name"].as_str().unwrap()),
+        "{line}"
+    );
+}
+
+#[test]
+fn one_connection_fits() {
+    let output = doctor(&["--connections", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        text(&output).ends_with("\nFits: --connections 1\n"),
+        "{output:?}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_absurd_number_does_not_fit_and_the_remedy_is_said() {
+    let output = doctor(&["--connections", "2000000000"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = text(&output);
+    assert!(
+        text.contains("Doesn't fit: --connections 2000000000"),
+        "{text}"
+    );
+    assert!(
+        text.contains("sysctl -w ") || text.contains("--reactors "),
+        "{text}"
+    );
+    let json = doctor(&["--connections", "2000000000", "--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["fits"], false);
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    for arguments in [
+        ["--connections", "0"],
+        ["--reactors", "many"],
+        ["--fd-tables", "none"],
+    ] {
+        assert_eq!(doctor(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
