@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    Client, Counts, Http, PATIENCE, RawSocket, Server, eventually, masked, reaction,
+    Client, Counts, Http, PATIENCE, RawSocket, Server, eventually, masked, open_sockets, reaction,
     resident_bytes, upgrade_head,
 };
 
@@ -172,26 +172,14 @@ fn a_member_that_pings_without_reading_costs_the_server_nothing() {
 fn members_that_vanish_are_forgotten() {
     let server = start();
     let mut active = Client::enter(&server, "talk");
-    let settled = descriptors(&server);
+    let settled = open_sockets(&server);
     for _ in 0..20 {
         let members: Vec<_> = (0..20).map(|_| enter_slowly(&server)).collect();
         active.react("love");
         drop(members);
     }
     active.wait_for(|counts| counts.of("love") == 20);
-    eventually("as many descriptors as before", || {
-        descriptors(&server) == settled
+    eventually("as many sockets as before", || {
+        open_sockets(&server) == settled
     });
-}
-
-/// How many descriptors the server's reactor has.
-fn descriptors(server: &Server) -> usize {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-    threads
-        .map(|thread| thread.unwrap().path())
-        .filter(|thread| {
-            std::fs::read_to_string(thread.join("comm")).unwrap().trim() == "reactor-0"
-        })
-        .map(|thread| std::fs::read_dir(thread.join("fd")).unwrap().count())
-        .sum()
 }
