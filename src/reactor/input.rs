@@ -310,8 +310,8 @@ impl<A: App> Sink<'_, A> {
             return ControlFlow::Continue(());
         }
         self.invalid += 1;
-        *self.strikes = self.strikes.saturating_add(1);
-        if *self.strikes <= self.max_strikes {
+        if *self.strikes < self.max_strikes {
+            *self.strikes += 1;
             return ControlFlow::Continue(());
         }
         self.ending = Some(Ending::Strikes);
