@@ -1,6 +1,10 @@
 //! What is refused: each limit at its edge, and what the client is told.
 
-use crate::support::{Client, Http, Server, dial, eventually, reaction, upgrade_head};
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{Client, Http, PATIENCE, Server, dial, eventually, reaction, upgrade_head};
 
 #[test]
 fn a_rooms_name_may_be_as_long_as_the_limit_in_decoded_bytes() {
@@ -101,6 +105,21 @@ fn a_client_that_sends_too_many_messages_that_are_none_is_closed_with_1008() {
 }
 
 #[test]
+fn the_limit_on_messages_that_are_none_holds_at_its_ends() {
+    for most in [0, 255] {
+        let server = Server::start(&["--max-invalid-messages", &most.to_string()]);
+        let mut client = Client::enter(&server, "talk");
+        for _ in 0..most {
+            client.send("no reaction".to_owned());
+        }
+        client.react("love");
+        client.wait_for(|counts| counts.of("love") == 1);
+        client.send("no reaction".to_owned());
+        assert_eq!(client.close_code(), Some(1008), "after {most}");
+    }
+}
+
+#[test]
 fn a_message_over_the_limit_is_answered_with_1009() {
     let server = Server::start(&["--max-message-bytes", "200"]);
     let mut client = Client::enter(&server, "talk");
@@ -134,6 +153,39 @@ fn a_full_server_answers_503_and_has_room_again_when_somebody_leaves() {
     });
     alice.react("love");
     alice.wait_for(|counts| counts.of("love") == 1);
+}
+
+#[test]
+fn one_address_may_hold_so_many_connections_and_another_as_many() {
+    let server = Server::start(&["--max-connections-per-ip", "2", "--reactors", "2"]);
+    let from = |source: [u8; 4]| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        let server: SocketAddr = server.address().parse().unwrap();
+        socket.connect(&server.into()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Http::over(socket.into())
+    };
+    let is_served = |http: &mut Http| {
+        http.try_get("/party/talk")
+            .is_some_and(|response| response.status == 200)
+    };
+    let mut first = from([127, 0, 0, 2]);
+    let mut second = from([127, 0, 0, 2]);
+    assert!(is_served(&mut first) && is_served(&mut second));
+    assert!(
+        !is_served(&mut from([127, 0, 0, 2])),
+        "a third from one address"
+    );
+    assert!(
+        is_served(&mut from([127, 0, 0, 3])),
+        "one from another address"
+    );
+    assert!(is_served(&mut first), "the first is still served");
+    drop(second);
+    eventually("a place for another of the address", || {
+        is_served(&mut from([127, 0, 0, 2]))
+    });
 }
 
 #[test]

@@ -183,3 +183,21 @@ fn members_that_vanish_are_forgotten() {
         open_sockets(&server) == settled
     });
 }
+
+#[test]
+fn members_that_do_not_read_do_not_keep_the_server_from_stopping() {
+    let mut server = start();
+    let total = fill(&server);
+    let _slow: Vec<_> = (0..SLOW_MEMBERS).map(|_| enter_slowly(&server)).collect();
+    let (mut active, _) = Client::join(&server, "talk");
+    for round in 1..=50 {
+        active.react(&kind(0));
+        active.wait_for(|counts| counts.total() == total + round);
+    }
+    let began = Instant::now();
+    server.terminate();
+    assert_eq!(active.close_code(), Some(1001));
+    assert_eq!(server.wait().code(), Some(0));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "it stopped after {took:?}");
+}
