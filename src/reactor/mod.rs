@@ -75,6 +75,10 @@ const MAX_ACCEPTS_PER_TURN: usize = 256;
 /// How long a listener rests when nothing can be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// How long a stop waits for sockets that have no room for the goodbye yet: longer than a peer may
+/// delay the acknowledgement that makes room (RFC 9293, section 3.8.6.3).
+const STOP_GRACE: Duration = Duration::from_millis(600);
+
 /// The least peak of connections after which memory is given back.
 const MIN_PEAK: usize = 1024;
 
@@ -565,6 +569,37 @@ impl<A: App> Reactor<A> {
             {
                 self.connections.reply(key, &goodbye);
             }
+            self.close_if_drained(key);
+        }
+        self.drain_until(self.now + STOP_GRACE);
+        for key in 0..self.connections.end() {
+            self.close(key, CloseReason::Shutdown);
+        }
+    }
+
+    /// Goes on with what the sockets did not take, and with nothing else.
+    fn drain_until(&mut self, deadline: Instant) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.connections.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(left)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+                _ if left.is_zero() => return,
+                _ => {}
+            }
+            for event in &events {
+                if let Some((key, _)) = self.connections.by_token(event.token()) {
+                    self.connections.drain(key);
+                    self.close_if_drained(key);
+                }
+            }
+            self.close_failed();
+        }
+    }
+
+    fn close_if_drained(&mut self, key: u32) {
+        let connection = self.connections.get_mut(key);
+        if connection.is_some_and(|connection| connection.output.is_none()) {
             self.close(key, CloseReason::Shutdown);
         }
     }
