@@ -336,6 +336,7 @@ fn report(metrics: &[Arc<ReactorMetrics>], addresses: &[ListenAddress]) {
         accepted = sum(|it| it.accepted.get()),
         requests = sum(|it| it.requests.get()),
         messages = sum(|it| it.messages.get()),
+        dropped_messages = sum(|it| it.dropped_messages.get()),
         invalid_messages = sum(|it| it.invalid_messages.get()),
         frames_sent = sum(|it| it.frames_sent.get()),
         frames_conflated = sum(|it| it.frames_conflated.get()),

@@ -25,6 +25,8 @@ pub enum Message<'m> {
 pub enum Verdict {
     /// It was taken.
     Accepted,
+    /// It was dropped, and the client is not to blame.
+    Dropped,
     /// It was dropped; so many of these are too many.
     Invalid,
 }

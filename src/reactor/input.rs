@@ -203,20 +203,22 @@ impl<A: App> Reactor<A> {
             strikes: &mut connection.strikes,
             max_strikes: self.limits.max_invalid_messages,
             accepted: 0,
+            dropped: 0,
             invalid: 0,
             ending: None,
         };
         let max_message_bytes = self.limits.max_message_bytes;
         let fed = decoder.feed(bytes, max_message_bytes, |event| sink.event(event));
-        let (accepted, invalid) = (sink.accepted, sink.invalid);
+        let (accepted, dropped, invalid) = (sink.accepted, sink.dropped, sink.invalid);
         let ending = match fed {
             Err(violation) => Some(Ending::Violation(violation)),
             Ok(_) => sink.ending,
         };
         self.metrics.messages.add(accepted);
+        self.metrics.dropped_messages.add(dropped);
         self.metrics.invalid_messages.add(invalid);
         connection.flags.clear(Flags::PINGED);
-        if accepted + invalid > 0 {
+        if accepted + dropped + invalid > 0 {
             connection.flags.set(Flags::ACTIVE);
         }
         match ending {
@@ -281,6 +283,7 @@ struct Sink<'r, A: App> {
     strikes: &'r mut u8,
     max_strikes: u8,
     accepted: u64,
+    dropped: u64,
     invalid: u64,
     ending: Option<Ending>,
 }
@@ -305,10 +308,16 @@ impl<A: App> Sink<'_, A> {
 
     #[inline(always)]
     fn message(&mut self, message: Message<'_>) -> ControlFlow<()> {
-        if self.app.receive(self.member, message, self.cork) == Verdict::Accepted {
-            self.accepted += 1;
-            return ControlFlow::Continue(());
+        match self.app.receive(self.member, message, self.cork) {
+            Verdict::Accepted => self.accepted += 1,
+            Verdict::Dropped => self.dropped += 1,
+            Verdict::Invalid => return self.strike(),
         }
+        ControlFlow::Continue(())
+    }
+
+    #[cold]
+    fn strike(&mut self) -> ControlFlow<()> {
         self.invalid += 1;
         if *self.strikes < self.max_strikes {
             *self.strikes += 1;

@@ -41,7 +41,9 @@ pub struct ReactorMetrics {
     pub received_bytes: Gauge,
     /// Messages that the application took.
     pub messages: Gauge,
-    /// Messages that it dropped.
+    /// Messages that it could not take: the room or the store is full.
+    pub dropped_messages: Gauge,
+    /// Messages that are none of the application's.
     pub invalid_messages: Gauge,
     /// HTTP requests that were answered.
     pub requests: Gauge,

@@ -255,9 +255,10 @@ impl App for Rooms {
                 }
                 Verdict::Accepted
             }
+            Err(RoomError::KindNotAllowed) => Verdict::Invalid,
             Err(error) => {
                 local.warn(&error);
-                Verdict::Invalid
+                Verdict::Dropped
             }
         }
     }
