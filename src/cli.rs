@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => match serve(&args, announce) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                tracing::error!("{error}");
+                // Not by the log, which may be off.
+                eprintln!("ovation: {error}");
                 ExitCode::from(error.exit_code())
             }
         },

@@ -2,14 +2,14 @@
 //!
 //! Threads: one per reactor; one that flushes the store; one that waits for signals. The main
 //! thread waits for any of these to have something to say. What survives what: SIGINT and SIGTERM
-//! count what has arrived, tell the clients (1001), sync the store and end with 0; a second one
+//! count what has been read, tell the clients (1001), sync the store and end with 0; a second one
 //! ends at once, which the store survives like SIGKILL.
 
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use crate::doctor;
 use crate::http::{Origins, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
-    AddressCounts, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress,
-    Pressure, Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
+    Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Pressure,
+    Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
 use crate::store::{OpenError, Store};
@@ -94,12 +94,16 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     let metrics: Vec<_> = seeds.iter().map(|seed| Arc::clone(&seed.metrics)).collect();
     let shared = Arc::new(shared(args, &store, bells.clone()));
     let limits = limits(args);
-    let open = Arc::new(AtomicUsize::new(0));
+    let admission = Arc::new(Admission::new(
+        args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        args.max_connections_per_ip,
+    ));
 
     let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))
         .map_err(system("start the flusher"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
+    let mut starts = Vec::new();
     let reactors: Vec<JoinHandle<()>> = seeds
         .into_iter()
         .enumerate()
@@ -108,16 +112,19 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != number);
+            let (begin, begins) = channel();
+            starts.push(begin);
             let start = Start {
                 number,
                 seed,
                 shared: Arc::clone(&shared),
                 limits: limits.clone(),
-                open: Arc::clone(&open),
+                admission: Arc::clone(&admission),
                 notices: sender.clone(),
                 leave: (args.fd_tables == FdTables::PerReactor)
                     .then(|| others.flat_map(|(_, theirs)| theirs).copied().collect()),
                 left: left.clone(),
+                begins,
             };
             start.spawn()
         })
@@ -132,6 +139,8 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     for number in leavers {
         sys::close_copies(&descriptors[number]);
     }
+    // No table is copied any more: now they may open descriptors of their own.
+    drop(starts);
 
     ready(&addresses);
     // The channel can't close: this thread holds a sender itself.
@@ -147,9 +156,12 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         let _ = reactor.join();
     }
     store.stop_waiting();
-    let _ = flusher.join();
-    report(&metrics, &addresses);
-    result
+    let flushed = flusher
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the flusher panicked")));
+    report(&metrics);
+    remove_sockets(&addresses);
+    result.and(flushed.map_err(system("sync the snapshot")))
 }
 
 fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
@@ -192,10 +204,6 @@ fn limits(args: &ServeArgs) -> Limits {
         head_timeout: Duration::from_millis(args.head_timeout_ms),
         close_timeout: Duration::from_millis(args.close_timeout_ms),
         ping_interval: optional_ms(args.ping_interval_ms),
-        max_connections: args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
-        per_address: args
-            .max_connections_per_ip
-            .map(|most| Arc::new(AddressCounts::new(most))),
     }
 }
 
@@ -205,12 +213,15 @@ struct Start {
     seed: Seed,
     shared: Arc<Shared>,
     limits: Limits,
-    open: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
     notices: Sender<Notice>,
     /// The others' descriptors, if the thread is to have a table of its own.
     leave: Option<Vec<RawFd>>,
     /// Where it says whether it has.
     left: Sender<(usize, bool)>,
+    /// Closes when all have said so: a socket that one accepts before would be copied into the
+    /// table of another, and stay open there.
+    begins: Receiver<()>,
 }
 
 impl Start {
@@ -233,8 +244,9 @@ impl Start {
         // The main thread waits for this; it can't have gone.
         let _ = self.left.send((self.number, has_left));
         drop(self.left);
+        let _ = self.begins.recv();
         let app = Rooms::new(self.number, self.shared);
-        ended.1 = Reactor::new(self.seed, app, self.limits, self.open).and_then(Reactor::run);
+        ended.1 = Reactor::new(self.seed, app, self.limits, self.admission).and_then(Reactor::run);
     }
 }
 
@@ -249,31 +261,32 @@ impl Drop for Ended {
     }
 }
 
-/// Syncs the store at most once per interval, and not at all while nothing changes.
-fn spawn_flusher(store: &Arc<Store>, interval: Duration) -> io::Result<JoinHandle<()>> {
+/// Syncs the store at most once per interval, and not at all while nothing changes. Gives what
+/// came of the last sync.
+fn spawn_flusher(store: &Arc<Store>, interval: Duration) -> io::Result<JoinHandle<io::Result<()>>> {
     let store = Arc::clone(store);
     thread::Builder::new()
         .name("flusher".to_owned())
         .spawn(move || {
-            let mut has_failed = false;
+            let mut last = Ok(());
             while store.wait_until_dirty() {
-                match store.sync() {
-                    Ok(()) => {
-                        if std::mem::take(&mut has_failed) {
-                            tracing::info!("the snapshot is synced again");
-                        }
+                // If it can't, the reactors say so when they need the room.
+                let _ = store.grow_ahead();
+                let synced = store.sync();
+                match (&last, &synced) {
+                    (Ok(()), Err(error)) => {
+                        tracing::error!(%error, "can't sync the snapshot; trying again");
                     }
-                    Err(error) => {
-                        if !std::mem::replace(&mut has_failed, true) {
-                            tracing::error!(%error, "can't sync the snapshot; trying again");
-                        }
-                        if store.is_stopped() {
-                            return;
-                        }
-                    }
+                    (Err(_), Ok(())) => tracing::info!("the snapshot is synced again"),
+                    _ => {}
+                }
+                last = synced;
+                if last.is_err() && store.is_stopped() {
+                    break;
                 }
                 store.rest(interval);
             }
+            last
         })
 }
 
@@ -315,8 +328,18 @@ fn warn_of_bounds(args: &ServeArgs) {
     }
 }
 
+/// Removes the files of the Unix sockets.
+fn remove_sockets(addresses: &[ListenAddress]) {
+    for address in addresses {
+        if let ListenAddress::Unix(path) = address {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// Says what the server has done, once it has stopped.
-fn report(metrics: &[Arc<ReactorMetrics>], addresses: &[ListenAddress]) {
+fn report(metrics: &[Arc<ReactorMetrics>]) {
     let sum = |read: fn(&ReactorMetrics) -> u64| metrics.iter().map(|it| read(it)).sum::<u64>();
     let closed: Vec<String> = CloseReason::ALL
         .into_iter()
@@ -345,10 +368,4 @@ fn report(metrics: &[Arc<ReactorMetrics>], addresses: &[ListenAddress]) {
         closed = closed.join(" "),
         "stopped"
     );
-    for address in addresses {
-        if let ListenAddress::Unix(path) = address {
-            // Somebody may have removed it already.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

@@ -93,11 +93,12 @@ impl<'b> Response<'b> {
             }
             _ => {}
         }
-        field(
-            output,
-            "Connection",
-            if keep_alive { "keep-alive" } else { "close" },
-        );
+        let connection = match (self.status, keep_alive) {
+            (426, _) => "Upgrade, close",
+            (_, true) => "keep-alive",
+            (_, false) => "close",
+        };
+        field(output, "Connection", connection);
     }
 }
 

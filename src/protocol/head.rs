@@ -126,7 +126,7 @@ impl<'b> Request<'b> {
         content_length: &mut Option<u64>,
     ) -> Result<(), HeadError> {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        let text = std::str::from_utf8(header.value).map(str::trim);
+        let text = std::str::from_utf8(header.value.trim_ascii());
         if is("connection") {
             connection.upgrade |= lists(header.value, "upgrade");
             connection.close |= lists(header.value, "close");

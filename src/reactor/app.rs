@@ -101,8 +101,6 @@ pub enum CloseReason {
     HeadTimeout,
     /// A ping was not answered.
     PingTimeout,
-    /// The client did not finish closing in time.
-    CloseTimeout,
     /// The socket failed.
     SocketError,
     /// The limit on connections, or what the system can hold.
@@ -113,7 +111,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 12;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Client,
@@ -125,7 +123,6 @@ impl CloseReason {
         Self::Policy,
         Self::HeadTimeout,
         Self::PingTimeout,
-        Self::CloseTimeout,
         Self::SocketError,
         Self::Overload,
         Self::Shutdown,
@@ -143,7 +140,6 @@ impl CloseReason {
             Self::Policy => "policy",
             Self::HeadTimeout => "head_timeout",
             Self::PingTimeout => "ping_timeout",
-            Self::CloseTimeout => "close_timeout",
             Self::SocketError => "socket_error",
             Self::Overload => "overload",
             Self::Shutdown => "shutdown",

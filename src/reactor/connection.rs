@@ -17,7 +17,8 @@ pub(super) struct Connection<M> {
     pub(super) flags: Flags,
     /// How many invalid messages it has sent.
     pub(super) strikes: u8,
-    /// When the phase's wait began, in milliseconds of the reactor's clock.
+    /// When the phase's wait began, or the last ping was sent, in milliseconds of the reactor's
+    /// clock.
     pub(super) since_ms: u32,
     /// Output that is waiting for the socket.
     pub(super) output: Option<Box<Output>>,

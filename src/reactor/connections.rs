@@ -185,7 +185,9 @@ impl<M> Connections<M> {
         match sent {
             Ok(sent) if sent < bytes.len() => {
                 let output = connection.output.get_or_insert_default();
-                output.rest = [&output.rest, &bytes[sent..]].concat().into();
+                // A pong that is owed goes first: after a close frame nothing may be sent.
+                let pong = std::mem::take(&mut output.pong);
+                output.rest = [&output.rest, &pong, &bytes[sent..]].concat().into();
                 connection.flags.set(Flags::PAUSED);
             }
             Ok(_) => {}
@@ -245,8 +247,8 @@ impl<M> Connections<M> {
     }
 
     /// What the sweep does to one place in the slab: pings a silent connection, and gives up on
-    /// one that left the last ping unanswered.
-    pub(super) fn sweep(&mut self, key: u32) {
+    /// one that left the last ping unanswered for `patience_ms`.
+    pub(super) fn sweep(&mut self, key: u32, now_ms: u32, patience_ms: u32) {
         let Some(connection) = self.slab.get_mut(key) else {
             return;
         };
@@ -254,6 +256,10 @@ impl<M> Connections<M> {
             return;
         }
         if connection.flags.has(Flags::PINGED) {
+            // A place can come round early when the slab has shrunk.
+            if now_ms.wrapping_sub(connection.since_ms) < patience_ms {
+                return;
+            }
             self.failed
                 .push((token(key, connection.generation), CloseReason::PingTimeout));
             return;
@@ -268,6 +274,7 @@ impl<M> Connections<M> {
             Ok(0) => {}
             Ok(sent) => {
                 connection.flags.set(Flags::PINGED);
+                connection.since_ms = now_ms;
                 let rest = Bytes::from(ping.split_off(sent));
                 if !rest.is_empty() {
                     connection.output.get_or_insert_default().rest = rest;

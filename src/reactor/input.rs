@@ -17,9 +17,12 @@ use crate::protocol::upgrade;
 
 /// Replies to pipelined requests that are collected before they must be on their way.
 const MAX_CORK_BYTES: usize = 16 * 1024;
-/// What a read takes while a request is awaited: a client that sends requests without reading
-/// the answers can make the server keep no more than this.
+/// What a read takes while a request is awaited. A client that sends requests without reading the
+/// answers can make the server keep this much input, and answers of a cork and one response.
 const HEAD_READ_BYTES: usize = 8 * 1024;
+/// The largest body, whatever the largest message: a reaction needs far less, and a body that
+/// arrives in pieces is looked at anew with each.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Memory that the cork may keep from one use to the next.
 const MAX_IDLE_CORK_BYTES: usize = 256 * 1024;
 
@@ -99,7 +102,7 @@ impl<A: App> Reactor<A> {
                 Ok(None) => break,
                 Err(error) => return self.refuse_request(key, &error.into()),
             };
-            let max_body_bytes = self.limits.max_message_bytes as u64;
+            let max_body_bytes = self.limits.max_message_bytes.min(MAX_BODY_BYTES) as u64;
             if request.content_length > max_body_bytes {
                 let response = Response::text(413, &b"The body is too large"[..]);
                 return self.refuse_request(key, &response);

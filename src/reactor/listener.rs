@@ -4,7 +4,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,8 @@ impl Default for SocketOptions {
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
+    /// What accepted sockets of the Unix kind don't inherit.
+    send_buffer_bytes: Option<usize>,
     /// Kept so that there is a descriptor to accept with when all others are in use.
     spare: Option<File>,
 }
@@ -208,7 +211,10 @@ impl Listener {
             std::fs::remove_file(path)?;
             socket.bind(&address)?;
         }
-        Self::listen(socket, options)
+        Ok(Self {
+            send_buffer_bytes: options.send_buffer_bytes,
+            ..Self::listen(socket, options)?
+        })
     }
 
     fn listen(socket: Socket, options: &SocketOptions) -> io::Result<Self> {
@@ -219,6 +225,7 @@ impl Listener {
         socket.listen(options.backlog)?;
         Ok(Self {
             socket,
+            send_buffer_bytes: None,
             spare: None,
         })
     }
@@ -238,7 +245,13 @@ impl Listener {
         }
         loop {
             match accept_nonblocking(&self.socket) {
-                Ok(socket) => return Accepted::Socket(socket),
+                Ok(socket) => {
+                    if let Some(bytes) = self.send_buffer_bytes {
+                        // It works without, with more frames in store for a slow reader.
+                        let _ = socket.set_send_buffer_size(bytes);
+                    }
+                    return Accepted::Socket(socket);
+                }
                 Err(Errno::AGAIN) => return Accepted::Nothing,
                 // The client gave up while it waited, or its handshake failed: the next may do.
                 Err(
@@ -285,8 +298,11 @@ impl AsRawFd for Listener {
 pub(super) fn refuse(socket: &Socket) {
     let mut output = Vec::new();
     Response::text(503, &b"This server is full; try again later"[..]).encode_final(&mut output);
-    // A best effort: the connection is dropped in any case.
+    // A best effort: the connection is dropped in any case. Closing with input unread would make
+    // the kernel reset it, and the answer could be lost.
     let _ = socket.send(&output);
+    let _ = socket.recv(&mut [MaybeUninit::uninit(); 1024]);
+    let _ = socket.shutdown(Shutdown::Write);
 }
 
 fn accept_nonblocking(listener: &Socket) -> Result<Socket, Errno> {

@@ -4,13 +4,14 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
-//! - `pressure`: how much the kernel holds unread; `per_address`: a cap for each address.
-//! - [`sys`]: a table of file descriptors for each reactor.
+//! - `pressure`: how much the kernel holds unread; `admission`: who may come in.
+//! - `sys`: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
 //! - An event comes once. A connection that stops being read before its socket would block goes
-//!   on the ready queue; nothing else brings it back. It stops for two reasons: its share of the
-//!   turn is used up, or its own replies wait for its socket (then draining brings it back).
+//!   on the ready queue; nothing else brings it back. It stops for three reasons: its share of the
+//!   turn is used up, or the whole turn's, or its own replies wait for its socket (then draining
+//!   brings it back).
 //! - A read that fills less than the buffer has emptied the socket, unless the peer has closed,
 //!   which the event says.
 //! - A token carries a generation: an event for a closed connection can't reach its successor.
@@ -18,6 +19,7 @@
 //!   is left over is done in the next turn, which then does not sleep.
 //! - With nothing to do, the poll has no timeout.
 
+mod admission;
 mod app;
 mod bell;
 mod connection;
@@ -25,11 +27,10 @@ mod connections;
 mod input;
 mod listener;
 mod metrics;
-mod per_address;
 mod pressure;
 pub mod rooms;
 mod slab;
-pub mod sys;
+pub(crate) mod sys;
 mod timers;
 
 use std::collections::VecDeque;
@@ -37,12 +38,12 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
+pub use admission::{Admission, DEFAULT_MAX_CONNECTIONS};
 pub use app::{App, CloseReason, Message, Next, Verdict};
 pub use bell::Bell;
 pub use connections::{Connections, OpenConnection, Sent};
@@ -51,16 +52,15 @@ pub use listener::{
     bind,
 };
 pub use metrics::{Gauge, ReactorMetrics};
-pub use per_address::AddressCounts;
 pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
+use admission::Addresses;
 use connection::{Connection, Flags, Phase};
 use listener::{Accepted, refuse};
-use per_address::Addresses;
 use socket2::Socket;
 use timers::{Clock, Deadlines, Sweep};
 
@@ -93,8 +93,6 @@ pub const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The default of how often a silent connection is pinged.
 pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
-/// The default of the most connections of all reactors together.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
 
 /// The limits that a reactor holds its connections to.
 #[derive(Debug, Clone)]
@@ -111,10 +109,6 @@ pub struct Limits {
     pub close_timeout: Duration,
     /// How often a silent connection is pinged; never, if `None`.
     pub ping_interval: Option<Duration>,
-    /// The most connections of all reactors together.
-    pub max_connections: usize,
-    /// The cap on the connections of one address, if there is one.
-    pub per_address: Option<Arc<AddressCounts>>,
 }
 
 impl Default for Limits {
@@ -126,8 +120,6 @@ impl Default for Limits {
             head_timeout: DEFAULT_HEAD_TIMEOUT,
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            per_address: None,
         }
     }
 }
@@ -178,10 +170,8 @@ pub struct Reactor<A: App> {
     accepting: Vec<usize>,
     /// When to try again to accept, after nothing could be.
     accept_retry: Option<Instant>,
-    warned_of_overload: bool,
+    admission: Arc<Admission>,
     addresses: Addresses,
-    /// Connections of all reactors.
-    open: Arc<AtomicUsize>,
     connections: Connections<A::Member>,
     app: A,
     /// The most connections since memory was last given back.
@@ -204,11 +194,12 @@ pub struct Reactor<A: App> {
 }
 
 impl<A: App> Reactor<A> {
-    /// A reactor that serves `app` and counts its connections in `open` with the others'.
+    /// A reactor that serves `app` to those that `admission`, which it shares with the others, lets
+    /// in.
     ///
     /// # Errors
     /// What the operating system says where a listener can't be watched.
-    pub fn new(seed: Seed, app: A, limits: Limits, open: Arc<AtomicUsize>) -> io::Result<Self> {
+    pub fn new(seed: Seed, app: A, limits: Limits, admission: Arc<Admission>) -> io::Result<Self> {
         let Seed {
             poll,
             mut listeners,
@@ -226,9 +217,8 @@ impl<A: App> Reactor<A> {
             listeners,
             accepting: Vec::new(),
             accept_retry: None,
-            warned_of_overload: false,
-            addresses: Addresses::new(limits.per_address.clone()),
-            open,
+            addresses: admission.addresses(),
+            admission,
             connections,
             app,
             peak: 0,
@@ -271,6 +261,10 @@ impl<A: App> Reactor<A> {
         self.metrics.turns.add(1);
         // Those that waited come first.
         for _ in 0..self.ready.len() {
+            // Those that the turn has no bytes left for keep their place.
+            if self.turn_bytes >= MAX_TURN_BYTES {
+                break;
+            }
             if let Some(token) = self.ready.pop_front() {
                 self.on_ready(token);
             }
@@ -342,7 +336,7 @@ impl<A: App> Reactor<A> {
         let Some((_, connection)) = self.connections.by_token(token) else {
             return;
         };
-        if connection.flags.has(Flags::QUEUED) {
+        if connection.flags.has(Flags::QUEUED | Flags::PAUSED) {
             return;
         }
         if self.turn_bytes >= MAX_TURN_BYTES {
@@ -405,7 +399,7 @@ impl<A: App> Reactor<A> {
 
     fn admit(&mut self, socket: Socket) {
         self.metrics.accepted.add(1);
-        if self.open.load(Ordering::Relaxed) >= self.limits.max_connections {
+        if !self.admission.take_place() {
             return self.turn_away(&socket, &"the limit of --max-connections is reached");
         }
         let peer = match self.addresses.are_counted() {
@@ -413,17 +407,18 @@ impl<A: App> Reactor<A> {
             false => None,
         };
         let Ok(address) = self.addresses.enter(peer) else {
+            self.admission.leave_place();
             return self.turn_away(&socket, &"the limit of --max-connections-per-ip is reached");
         };
         match self.connections.insert(socket, self.clock.ms(self.now)) {
             Ok(token) => {
-                self.open.fetch_add(1, Ordering::Relaxed);
                 self.addresses.assign(connections::parts(token).0, address);
                 self.forget_stale_heads();
                 self.heads.push(token, self.clock.ms(self.now));
             }
             Err((socket, error)) => {
                 self.addresses.give_up(address);
+                self.admission.leave_place();
                 self.turn_away(&socket, &error);
             }
         }
@@ -449,12 +444,10 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// Counts a connection that was turned away, and says so the first time.
+    /// Counts a connection that was turned away, and says why.
     fn overloaded(&mut self, why: &dyn fmt::Display) {
         self.metrics.closed(CloseReason::Overload).add(1);
-        if !std::mem::replace(&mut self.warned_of_overload, true) {
-            tracing::warn!(%why, "turning new connections away; those that are open stay");
-        }
+        self.admission.turned_away(why);
     }
 
     /// Closes a connection at once.
@@ -462,7 +455,7 @@ impl<A: App> Reactor<A> {
         if self.connections.get_mut(key).is_none() {
             return;
         }
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.admission.leave_place();
         self.addresses.leave(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
@@ -487,16 +480,19 @@ impl<A: App> Reactor<A> {
     fn expire(&mut self) {
         let now_ms = self.clock.ms(self.now);
         while let Some(token) = self.closings.pop_due(now_ms) {
-            if let Some((key, _)) = self.connections.by_token(token) {
-                self.close(key, CloseReason::CloseTimeout);
+            if let Some((key, connection)) = self.connections.by_token(token)
+                && matches!(connection.phase, Phase::Closing)
+            {
+                self.close(key, CloseReason::Client);
             }
         }
         while let Some(token) = self.heads.pop_due(now_ms) {
             self.expire_head(token, now_ms);
         }
         if let Some(sweep) = &mut self.sweep {
+            let patience_ms = sweep.interval().as_millis() as u32 / 2;
             for key in sweep.step(self.now, self.connections.end()) {
-                self.connections.sweep(key);
+                self.connections.sweep(key, now_ms, patience_ms);
             }
         }
     }

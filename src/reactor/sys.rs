@@ -19,7 +19,9 @@
 //!   A copy left open would keep a listener alive after its reactor closed it: the kernel would go
 //!   on queueing connections that nobody accepts.
 //! - When all have left, the main thread closes its own copies of what it moved away
-//!   ([`close_copies`]).
+//!   ([`close_copies`]), and only then do the reactors begin. One that could not leave goes on in
+//!   the main thread's table, of which nobody takes a copy any more.
+//! - The signal handler's pair of sockets and the statistics of TCP are among what is shared.
 //! - Everything else of a reactor (sockets, the spare descriptors) is made after it has left, and
 //!   is dropped on its thread. When the thread ends, the kernel closes its table and all in it.
 #![allow(unsafe_code)]
@@ -32,7 +34,7 @@ use std::os::fd::RawFd;
 /// # Errors
 /// What the operating system says; the table is then shared as before, with nothing closed.
 #[cfg(target_os = "linux")]
-pub fn leave(foreign: &[RawFd]) -> io::Result<()> {
+pub(crate) fn leave(foreign: &[RawFd]) -> io::Result<()> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     // SAFETY: leaving the table must not make a descriptor that this thread uses mean something
     // else. It doesn't: the copy has the same numbers, and what this thread shares with others is
@@ -47,13 +49,13 @@ pub fn leave(foreign: &[RawFd]) -> io::Result<()> {
 /// # Errors
 /// Always.
 #[cfg(not(target_os = "linux"))]
-pub fn leave(_foreign: &[RawFd]) -> io::Result<()> {
+pub(crate) fn leave(_foreign: &[RawFd]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Closes numbers in the table of the calling thread whose owners live on threads that have left
 /// it.
-pub fn close_copies(numbers: &[RawFd]) {
+pub(crate) fn close_copies(numbers: &[RawFd]) {
     for number in numbers {
         // SAFETY: the owner of this number was moved to a thread that uses another table, so
         // nothing in this table owns or uses it; and it is open here, since this table has had it
@@ -69,7 +71,7 @@ pub fn close_copies(numbers: &[RawFd]) {
 const MAPPED_ALLOCATION_BYTES: i32 = 128 * 1024;
 
 /// Makes the allocator give large allocations back when they are freed.
-pub fn map_large_allocations() {
+pub(crate) fn map_large_allocations() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt(3) takes any numbers; what it doesn't like it refuses.
     unsafe {

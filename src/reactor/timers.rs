@@ -126,27 +126,33 @@ impl Sweep {
 
     /// The places to visit now, if the time has come, with `end` a bound on the places in use.
     pub(super) fn step(&mut self, now: Instant, end: u32) -> std::ops::Range<u32> {
+        if self.cursor >= end {
+            // The slab has shrunk, or the round is over; either ends the slice.
+            self.cursor = 0;
+            self.left = 0;
+        }
+        if end == 0 {
+            self.due = None;
+            return 0..0;
+        }
         if self.left == 0 {
             let slices = (end / MIN_SLICE).clamp(1, MAX_SLICES);
-            if end == 0 {
-                self.due = None;
-                return 0..0;
-            }
             let due = *self.due.get_or_insert(now + self.interval / slices);
             if due > now {
                 return 0..0;
             }
-            self.left = end.div_ceil(slices);
+            self.left = end.div_ceil(slices).min(end - self.cursor);
             self.due = Some(now + self.interval / slices);
-        }
-        if self.cursor >= end {
-            self.cursor = 0;
         }
         let length = self.left.min(MAX_PLACES_PER_TURN).min(end - self.cursor);
         let places = self.cursor..self.cursor + length;
         self.cursor += length;
         self.left -= length;
         places
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// When the next slice is due; now, if this one isn't done.
@@ -219,6 +225,23 @@ mod tests {
         let now = Instant::now();
         assert!(sweep.step(now, 64).is_empty());
         assert!(sweep.next(now).is_some());
+        assert!(sweep.step(now, 0).is_empty());
+        assert_eq!(sweep.next(now), None);
+    }
+
+    #[test]
+    fn a_slab_that_shrinks_within_a_slice_ends_it() {
+        let mut sweep = Sweep::new(Duration::from_secs(64));
+        let mut now = Instant::now();
+        assert!(sweep.step(now, 1 << 20).is_empty());
+        now += Duration::from_secs(1);
+        assert!(!sweep.step(now, 1 << 20).is_empty());
+        assert_eq!(sweep.next(now), Some(now), "the slice goes on");
+        assert!(sweep.step(now, 64).is_empty());
+        assert!(sweep.next(now) > Some(now), "it does not go on");
+
+        now += Duration::from_secs(64);
+        assert!(!sweep.step(now, 1 << 20).is_empty());
         assert!(sweep.step(now, 0).is_empty());
         assert_eq!(sweep.next(now), None);
     }

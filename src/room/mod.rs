@@ -233,6 +233,8 @@ impl Room {
     }
 
     fn watch(&self, reactor: usize) {
+        // It may have left without attending to what it was last told.
+        self.attend(reactor);
         let (word, bit) = place(reactor);
         self.watchers[word].fetch_or(bit, Ordering::SeqCst);
     }

@@ -13,7 +13,14 @@ use crate::store::Store;
 pub struct RoomTable {
     store: Arc<Store>,
     limits: Arc<RoomLimits>,
-    rooms: Mutex<HashMap<Key, Entry>>,
+    rooms: Mutex<Rooms>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    by_key: HashMap<Key, Entry>,
+    /// How many rooms have left memory so far.
+    departures: u64,
 }
 
 type Key = (Box<str>, Box<str>);
@@ -38,9 +45,18 @@ impl RoomTable {
     /// a reactor that is to be told of its changes.
     pub fn enter(self: &Arc<Self>, party: &str, name: &str, watcher: Option<usize>) -> RoomHandle {
         let key: Key = (party.into(), name.into());
+        let load = || Arc::new(Room::load(party, name, &self.store, &self.limits));
+        // Loading reads the file, so it is done without the lock. What was loaded is out of date if
+        // the room has come and gone meanwhile, with kinds of which this one knows nothing.
+        let (is_known, departures) = {
+            let rooms = self.rooms();
+            (rooms.by_key.contains_key(&key), rooms.departures)
+        };
+        let loaded = (!is_known).then(load);
         let mut rooms = self.rooms();
-        let entry = rooms.entry(key.clone()).or_insert_with(|| Entry {
-            room: Arc::new(Room::load(party, name, &self.store, &self.limits)),
+        let loaded = loaded.filter(|_| rooms.departures == departures);
+        let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| Entry {
+            room: loaded.unwrap_or_else(load),
             users: 0,
         });
         entry.users += 1;
@@ -57,15 +73,15 @@ impl RoomTable {
 
     /// How many rooms are in memory.
     pub fn len(&self) -> usize {
-        self.rooms().len()
+        self.rooms().by_key.len()
     }
 
     /// Whether no room is in memory.
     pub fn is_empty(&self) -> bool {
-        self.rooms().is_empty()
+        self.rooms().by_key.is_empty()
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
         // Every change to the table is complete before anything can panic.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,10 +110,11 @@ impl Drop for RoomHandle {
         if let Some(reactor) = self.watcher {
             self.room.unwatch(reactor);
         }
-        if let Some(entry) = rooms.get_mut(&self.key) {
+        if let Some(entry) = rooms.by_key.get_mut(&self.key) {
             entry.users -= 1;
             if entry.users == 0 {
-                rooms.remove(&self.key);
+                rooms.by_key.remove(&self.key);
+                rooms.departures += 1;
             }
         }
     }

@@ -46,6 +46,14 @@ fn each_watcher_is_told_once_until_it_attends() {
     assert_eq!(told(None), [0; 0]);
     handles[0].attend(64);
     assert_eq!(told(None), [64]);
+    let again = table.enter("main", "talk", Some(2));
+    assert!(told(None).contains(&2));
+    drop(again);
+    let _again = table.enter("main", "talk", Some(2));
+    assert!(
+        told(None).contains(&2),
+        "told before it left, and not since"
+    );
     let [first, ..] = handles;
     first.attend(255);
     drop(table.enter("main", "talk", Some(255)));

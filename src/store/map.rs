@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
@@ -28,6 +30,10 @@ pub const MAX_FILE_BYTES: u64 = 128 << 30;
 /// The file grows by this, or by an eighth of itself if that is more.
 const SEGMENT_BYTES: u64 = 1 << 20;
 const CELL: u64 = CELL_BYTES as u64;
+/// Cells that are kept ready for the next records.
+const CELLS_AHEAD: u32 = (SEGMENT_BYTES / CELL / 2) as u32;
+/// How long a file that could not grow is not tried again.
+const GROW_RETRY: Duration = Duration::from_secs(1);
 
 const _: () = assert!(MAX_FILE_BYTES / CELL <= u32::MAX as u64);
 const _: () =
@@ -40,6 +46,8 @@ pub(super) struct Map {
     path: PathBuf,
     /// How many cells the file backs: what lies beyond must not be touched. Only grows.
     cells: AtomicU32,
+    /// Held by the one thread that grows the file; what came of it when it last failed.
+    growth: Mutex<Option<(Instant, io::ErrorKind)>>,
     max_cells: u32,
 }
 
@@ -96,6 +104,7 @@ impl Map {
             file: Some(file),
             path: path.to_owned(),
             cells: AtomicU32::new((length_bytes / CELL) as u32),
+            growth: Mutex::default(),
             max_cells: (max_file_bytes / CELL) as u32,
         };
         if length_bytes == 0 {
@@ -125,6 +134,7 @@ impl Map {
             file: None,
             path: PathBuf::from("(memory)"),
             cells: AtomicU32::new(FIRST_CELL),
+            growth: Mutex::default(),
             max_cells: (max_file_bytes / CELL) as u32,
         })
     }
@@ -135,11 +145,11 @@ impl Map {
         self.cells.load(Ordering::Acquire)
     }
 
-    /// Whether the file was never written to: a process that died while it created it leaves
-    /// zeros.
+    /// Whether the file has never had a whole header: a process that died while it created it
+    /// leaves zeros, but for the words of the header that come before the magic.
     pub(super) fn is_blank(&self) -> bool {
         let is_zero = |cell| self.read(cell) == [0; 8];
-        (0..self.cells()).all(is_zero)
+        self.read(0)[0] == 0 && (1..self.cells()).all(is_zero)
     }
 
     /// The cell at `index`.
@@ -187,15 +197,36 @@ impl Map {
         }
     }
 
-    /// Makes sure that there are `cells` cells. The caller sees to it that only one thread grows
-    /// the file at a time.
+    /// Gives blocks to what a copy of the file may have left as holes: writing to one on a full
+    /// disk would raise SIGBUS.
+    pub(super) fn fill_holes(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let length_bytes = u64::from(self.cells()) * CELL;
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length_bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Makes sure that there are `cells` cells.
     pub(super) fn grow_to(&self, cells: u32) -> Result<(), StoreError> {
-        let held = self.cells();
-        if cells <= held {
+        if cells <= self.cells() {
             return Ok(());
         }
         if cells > self.max_cells {
             return Err(StoreError::Full);
+        }
+        let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.cells();
+        if cells <= held {
+            return Ok(());
+        }
+        if let Some((at, kind)) = *growth
+            && at.elapsed() < GROW_RETRY
+        {
+            return Err(StoreError::Grow(kind.into()));
         }
         let held_bytes = u64::from(held) * CELL;
         let wanted =
@@ -203,11 +234,23 @@ impl Map {
         let wanted = wanted.max(u64::from(cells) * CELL);
         let length_bytes = wanted.min(u64::from(self.max_cells) * CELL);
         if let Some(file) = &self.file {
-            allocate(file, held_bytes, length_bytes).map_err(StoreError::Grow)?;
+            let allocated = allocate(file, held_bytes, length_bytes);
+            *growth = allocated
+                .as_ref()
+                .err()
+                .map(|error| (Instant::now(), error.kind()));
+            allocated.map_err(StoreError::Grow)?;
         }
         self.cells
             .store((length_bytes / CELL) as u32, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes sure that the next records find room, so that whoever writes them need not wait for
+    /// the file to grow.
+    pub(super) fn grow_ahead(&self, used_cells: u32) -> Result<(), StoreError> {
+        let ahead = used_cells.saturating_add(CELLS_AHEAD).min(self.max_cells);
+        self.grow_to(ahead)
     }
 
     /// Syncs the first `used_cells` cells.

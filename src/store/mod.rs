@@ -121,9 +121,24 @@ pub struct Store {
 /// Where the rooms are. What it costs is a few bytes a room; their names are in the file.
 #[derive(Debug)]
 struct Index {
-    rooms: HashTable<u32>,
+    rooms: HashTable<Place>,
     hasher: RandomState,
     next_cell: u32,
+}
+
+/// Where a room's record is, and half of its name's hash, so that the table grows without
+/// reading every name.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    cell: u32,
+    hash: u32,
+}
+
+impl Place {
+    /// The hash as the table wants it: its high and its low bits both count.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) | u64::from(hash) << 32
+    }
 }
 
 /// A room's record in the store.
@@ -198,6 +213,11 @@ impl Store {
             path: path.to_owned(),
             reason,
         })?;
+        map.fill_holes().map_err(|source| OpenError::Io {
+            path: path.to_owned(),
+            action: "allocate it",
+            source,
+        })?;
         map.cell(0)[format::OWNER_WORD].store(u64::from(std::process::id()), Ordering::Relaxed);
         let mut index = Index {
             rooms: HashTable::new(),
@@ -234,7 +254,7 @@ impl Store {
         let cells = format::encode_room(party, room).ok_or(StoreError::NameTooLong)?;
         let cell = index.allocate(&self.map, cells.len() as u32)?;
         self.map.write_record(cell, &cells);
-        index.insert(&self.map, cell, party, room);
+        index.insert(cell, party, room);
         self.dirty.mark();
         Ok(RoomId(cell))
     }
@@ -304,6 +324,15 @@ impl Store {
         self.map.sync(used_cells).inspect_err(|_| self.dirty.mark())
     }
 
+    /// Makes room for the next records, so that whoever adds them need not wait for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't grow; what has room still works.
+    pub fn grow_ahead(&self) -> Result<(), StoreError> {
+        let used_cells = self.index().next_cell;
+        self.map.grow_ahead(used_cells)
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         // Every change to the index is complete before anything can panic.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -354,7 +383,7 @@ impl Index {
             match format::decode(&map.read(cell), read) {
                 Ok(Record::Room(RoomRecord { party, room, cells })) => {
                     format::set_link(map.cell(cell), 0);
-                    self.insert(map, cell, &party, &room);
+                    self.insert(cell, &party, &room);
                     rooms.push(cell);
                     step = cells;
                 }
@@ -383,22 +412,26 @@ impl Index {
     }
 
     fn find(&self, map: &Map, party: &str, room: &str) -> Option<RoomId> {
-        let hash = self.hasher.hash_one((party, room));
-        self.rooms
-            .find(hash, |&cell| {
-                name_at(map, cell).is_some_and(|(p, r)| p == party && r == room)
-            })
-            .map(|&cell| RoomId(cell))
+        let hash = self.hash(party, room);
+        let is_it = |place: &Place| {
+            place.hash == hash
+                && name_at(map, place.cell).is_some_and(|(p, r)| p == party && r == room)
+        };
+        let found = self.rooms.find(Place::spread(hash), is_it);
+        found.map(|place| RoomId(place.cell))
     }
 
-    fn insert(&mut self, map: &Map, cell: u32, party: &str, room: &str) {
-        let hasher = &self.hasher;
-        let rehash = |&cell: &u32| {
-            let (party, room) = name_at(map, cell).unwrap_or_default();
-            hasher.hash_one((&*party, &*room))
-        };
+    fn insert(&mut self, cell: u32, party: &str, room: &str) {
+        let hash = self.hash(party, room);
+        let place = Place { cell, hash };
         self.rooms
-            .insert_unique(hasher.hash_one((party, room)), cell, rehash);
+            .insert_unique(Place::spread(hash), place, |place| {
+                Place::spread(place.hash)
+            });
+    }
+
+    fn hash(&self, party: &str, room: &str) -> u32 {
+        self.hasher.hash_one((party, room)) as u32
     }
 
     fn allocate(&mut self, map: &Map, cells: u32) -> Result<u32, StoreError> {

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use ovation::http::Response;
@@ -64,6 +63,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Limits::default()
     };
     println!("Echo listens on {}", bound[0]);
-    Reactor::new(seed, Echo, limits, Arc::new(AtomicUsize::new(0)))?.run()?;
+    Reactor::new(seed, Echo, limits, Arc::default())?.run()?;
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Fanout {
             tick,
             due: BinaryHeap::new(),
             passes: VecDeque::new(),
-            budget: MAX_SENDS_PER_TURN,
+            budget: 0,
             paused: None,
         }
     }
@@ -56,23 +56,9 @@ impl Fanout {
         }
     }
 
-    /// Decides whether passes go on in this turn, or wait until less is in flight.
-    pub(super) fn pace(&mut self, now: Instant, pressure: &Pressure) {
-        let is_over = !self.passes.is_empty() && pressure.is_high(now);
-        self.paused = match self.paused {
-            _ if !is_over => None,
-            None => Some(now),
-            Some(since) if now.duration_since(since) < MAX_PAUSE => Some(since),
-            // One chunk, and the next waits again.
-            Some(_) => return self.paused = Some(now),
-        };
-        if self.paused.is_some() {
-            self.budget = 0;
-        }
-    }
-
-    /// The next room whose pass may go on in this turn.
-    pub(super) fn next_pass(&mut self, now: Instant) -> Option<u32> {
+    /// Begins a turn: rooms whose tick has come are ready for their pass, and passes either go on
+    /// or, if too much is in flight, wait.
+    pub(super) fn begin_turn(&mut self, now: Instant, pressure: &Pressure) {
         while let Some(Reverse((at, index))) = self.due.peek().copied() {
             if at > now {
                 break;
@@ -80,6 +66,20 @@ impl Fanout {
             self.due.pop();
             self.passes.push_back(index);
         }
+        let is_over = !self.passes.is_empty() && pressure.is_high(now);
+        let (paused, may_send) = match self.paused {
+            _ if !is_over => (None, true),
+            None => (Some(now), false),
+            Some(since) if now.duration_since(since) < MAX_PAUSE => (Some(since), false),
+            // One chunk, and the next waits again.
+            Some(_) => (Some(now), true),
+        };
+        self.paused = paused;
+        self.budget = if may_send { MAX_SENDS_PER_TURN } else { 0 };
+    }
+
+    /// The next room whose pass may go on in this turn.
+    pub(super) fn next_pass(&mut self) -> Option<u32> {
         if self.budget == 0 {
             return None;
         }
@@ -130,8 +130,7 @@ impl Fanout {
     }
 
     /// What is to be done next, at the end of a turn.
-    pub(super) fn next(&mut self, now: Instant) -> Next {
-        self.budget = MAX_SENDS_PER_TURN;
+    pub(super) fn next(&self, now: Instant) -> Next {
         if self.paused.is_some() {
             return Next::At(now + CHECK_INTERVAL);
         }

@@ -284,8 +284,8 @@ impl App for Rooms {
     fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> Next {
         self.flush(now);
         self.read_bell(now);
-        self.fanout.pace(now, &self.shared.pressure);
-        while let Some(index) = self.fanout.next_pass(now) {
+        self.fanout.begin_turn(now, &self.shared.pressure);
+        while let Some(index) = self.fanout.next_pass() {
             let Some(local) = self.rooms.get_mut(index as usize) else {
                 continue;
             };

@@ -1,13 +1,79 @@
-//! A cap on the connections from one address. Off by default: without it, nothing is kept of
-//! addresses.
+//! Who may come in: the limit on connections, the cap on those of one address, and what is said of
+//! those that are turned away. Shared by all reactors; nothing is kept of addresses without a cap.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The default of the most connections of all reactors together.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
+/// How long the same reason for turning connections away is not logged again.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Reasons that are remembered. There are fewer, unless the system makes some up.
+const MAX_REASONS: usize = 64;
+
+/// What all reactors know of who may come in.
+#[derive(Debug)]
+pub struct Admission {
+    max_connections: usize,
+    open: AtomicUsize,
+    per_address: Option<Arc<AddressCounts>>,
+    said: Mutex<Vec<(String, Instant)>>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_CONNECTIONS, None)
+    }
+}
+
+impl Admission {
+    /// Lets at most `max_connections` in, and of one address at most `max_per_address`, if given.
+    pub fn new(max_connections: usize, max_per_address: Option<u32>) -> Self {
+        Self {
+            max_connections,
+            open: AtomicUsize::new(0),
+            per_address: max_per_address.map(|most| Arc::new(AddressCounts::new(most))),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Takes one of the places, if there is one.
+    pub(super) fn take_place(&self) -> bool {
+        let has_place = self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections;
+        if !has_place {
+            self.leave_place();
+        }
+        has_place
+    }
+
+    pub(super) fn leave_place(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses::new(self.per_address.clone())
+    }
+
+    /// Says why connections are turned away, each reason once in a while.
+    pub(super) fn turned_away(&self, why: &dyn fmt::Display) {
+        let why = why.to_string();
+        let now = Instant::now();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|(_, at)| now.duration_since(*at) < SILENCE);
+        if said.len() < MAX_REASONS && !said.iter().any(|(reason, _)| *reason == why) {
+            tracing::warn!(%why, "turning new connections away; those that are open stay");
+            said.push((why, now));
+        }
+    }
+}
 
 /// The connections of each address, counted over all reactors.
 #[derive(Debug)]
-pub struct AddressCounts {
+pub(super) struct AddressCounts {
     most: u32,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -15,7 +81,7 @@ pub struct AddressCounts {
 impl AddressCounts {
     /// At most `most` connections from each address; of IPv6, from each network of 64 bits, which
     /// is what one household has.
-    pub fn new(most: u32) -> Self {
+    fn new(most: u32) -> Self {
         Self {
             most,
             counts: Mutex::default(),
@@ -51,7 +117,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn new(counts: Option<Arc<AddressCounts>>) -> Self {
+    fn new(counts: Option<Arc<AddressCounts>>) -> Self {
         Self {
             counts,
             by_key: HashMap::new(),
@@ -108,6 +174,17 @@ fn household(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_taken_and_left() {
+        let admission = Admission::new(2, None);
+        assert_eq!(
+            [(); 3].map(|()| admission.take_place()),
+            [true, true, false]
+        );
+        admission.leave_place();
+        assert_eq!([(); 2].map(|()| admission.take_place()), [true, false]);
+    }
 
     #[test]
     fn the_cap_holds_for_an_address_over_all_reactors() {
