@@ -159,7 +159,11 @@ mod tests {
     #[test]
     fn the_counts_are_written_with_cors() {
         let response = Response::json(200, &b"{\"love\":1}"[..]);
-        let text = written(&response, "GET / HTTP/1.1\r\n\r\n", &Origins::default());
+        let text = written(
+            &response,
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            &Origins::default(),
+        );
         assert_eq!(
             text,
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn a_list_of_origins_is_answered_with_the_one_that_asked() {
         let origins = Origins::only(vec!["https://a.example".to_owned()]);
-        let head = "OPTIONS / HTTP/1.1\r\nOrigin: https://a.example\r\nConnection: close\r\n\r\n";
+        let head = "OPTIONS / HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\nConnection: close\r\n\r\n";
         let text = written(&Response::empty(204), head, &origins);
         assert!(
             text.starts_with("HTTP/1.1 204 No Content\r\nCache-Control"),
@@ -193,7 +197,11 @@ mod tests {
             ),
             (UpgradeError::BadKey, "HTTP/1.1 400 Bad Request\r\n"),
         ] {
-            let text = written(&error.into(), "GET / HTTP/1.1\r\n\r\n", &Origins::default());
+            let text = written(
+                &error.into(),
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                &Origins::default(),
+            );
             assert!(text.contains(line), "{text}");
         }
         let mut output = Vec::new();

@@ -101,6 +101,11 @@ pub fn parse(
     for header in parsed.headers.iter() {
         request.read_field(header, &mut connection, &mut content_length)?;
     }
+    // RFC 9112, section 3.2: exactly one Host.
+    let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
+    if request.is_http_11 && parsed.headers.iter().filter(is_host).count() != 1 {
+        return Err(HeadError::Malformed);
+    }
     request.content_length = content_length.unwrap_or(0);
     request.websocket.connection = connection.upgrade;
     request.keep_alive = if request.is_http_11 {
@@ -209,8 +214,8 @@ mod tests {
 
     #[test]
     fn heads_that_smuggle_or_overflow_are_refused() {
-        let get = |fields: &str| status(&format!("GET / HTTP/1.1\r\n{fields}\r\n"));
-        assert_eq!(get(""), Ok(Some(18)));
+        let get = |fields: &str| status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(get(""), Ok(Some(27)));
         assert_eq!(
             get("Content-Length: 3\r\nContent-Length: 3\r\n").err(),
             None
@@ -219,6 +224,9 @@ mod tests {
         assert_eq!(get("Content-Length: +3\r\n"), Err(400));
         assert_eq!(get("Content-Length: \r\n"), Err(400));
         assert_eq!(get("Content-Length: 99999999999999999999\r\n"), Err(400));
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Err(400));
+        assert_eq!(get("Host: b\r\n"), Err(400));
+        assert_eq!(get("Content-Length: \u{a0}3\r\n"), Err(400));
         assert_eq!(get("Transfer-Encoding: chunked\r\n"), Err(411));
         assert_eq!(get("Expect: 100-continue\r\n"), Err(417));
         assert_eq!(get(&"A: b\r\n".repeat(65)), Err(431));
@@ -232,8 +240,11 @@ mod tests {
     #[test]
     fn a_connection_is_kept_as_the_version_says() {
         for (head, keep) in [
-            ("GET / HTTP/1.1\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\nConnection: Close\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n",
+                false,
+            ),
             ("GET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
         ] {

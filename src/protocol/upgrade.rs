@@ -71,7 +71,7 @@ mod tests {
     use crate::protocol::head;
 
     fn check(fields: &str) -> Result<String, UpgradeError> {
-        let text = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let (request, _) = head::parse(text.as_bytes(), 8192).unwrap().unwrap();
         accept_key(&request)
     }

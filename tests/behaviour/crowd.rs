@@ -2,9 +2,11 @@
 //! is sent more than a tick's worth.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -12,8 +14,8 @@ use mio::{Events, Interest, Poll, Token};
 use tungstenite::Message;
 
 use crate::support::{
-    Chance, Client, Counts, Http, PATIENCE, RawSocket, Server, masked, raise_descriptor_limit,
-    reaction, switches_of,
+    Chance, Client, Counts, Http, PATIENCE, RawSocket, Server, eventually, masked,
+    raise_descriptor_limit, reaction, switches_of,
 };
 
 /// Members that one thread drives, each with reactions still to be sent.
@@ -259,3 +261,43 @@ fn members_that_come_and_go_in_any_order_disturb_nobody() {
         }
     }
 }
+
+#[test]
+fn more_flooders_than_a_turn_has_bytes_for_starve_nobody() {
+    let server = Server::start(&["--reactors", "1", "--no-snapshot"]);
+    let frames = masked(0x81, reaction("love").as_bytes()).repeat(4000);
+    let is_over = AtomicBool::new(false);
+    let written = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..FLOODERS {
+            scope.spawn(|| {
+                let flooder = Client::enter(&server, "flood");
+                let mut stream: &TcpStream = flooder.socket.get_ref();
+                while !is_over.load(Ordering::Relaxed) && stream.write_all(&frames).is_ok() {
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Also when the test fails: the scope waits for the flooders.
+        let _end = SetOnDrop(&is_over);
+        eventually("the flood is under way", || {
+            written.load(Ordering::Relaxed) > 10 * FLOODERS
+        });
+        let mut bystander = Client::enter(&server, "calm");
+        for count in 1..=5 {
+            bystander.react("clap");
+            bystander.wait_for(|counts| counts.of("clap") == count);
+        }
+    });
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// With a share of 64 KiB each, more than the megabyte of a turn.
+const FLOODERS: usize = 24;
