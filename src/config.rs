@@ -16,8 +16,8 @@ use crate::protocol::message::DEFAULT_MAX_KIND_BYTES;
 use crate::reactor::rooms::DEFAULT_TICK;
 use crate::reactor::{
     DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_IN_FLIGHT_PERCENT,
-    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_PING_INTERVAL,
-    DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
+    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MIN_FREE_MEMORY_PERCENT,
+    DEFAULT_PING_INTERVAL, DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
 };
 use crate::room::{DEFAULT_MAX_KINDS, MAX_KINDS, MAX_REACTORS};
 use crate::store::format::MAX_KIND_BYTES;
@@ -126,6 +126,11 @@ pub struct ServeArgs {
     /// Behind a proxy all come from its address
     #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP", value_parser = value_parser!(u32).range(1..))]
     pub max_connections_per_ip: Option<u32>,
+
+    /// New connections are turned away while less than this much of the machine's memory is
+    /// available, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_MIN_FREE_MEMORY_PERCENT, value_parser = value_parser!(u8).range(0..=100))]
+    pub min_free_memory_percent: u8,
 
     /// How much may be in flight to clients, in percent of the memory at which the kernel sees
     /// pressure (tcp_mem); fan-outs pause above it. 0 for no bound

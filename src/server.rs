@@ -97,6 +97,7 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     let admission = Arc::new(Admission::new(
         args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
         args.max_connections_per_ip,
+        args.min_free_memory_percent,
     ));
 
     let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))

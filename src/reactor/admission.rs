@@ -8,8 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::kernel::KernelNumber;
+
 /// The default of the most connections of all reactors together.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
+/// The default of the memory that must be available to let anyone in, in percent of all.
+pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
+const MEMINFO: &str = "/proc/meminfo";
+/// How often it is read at most.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the same reason for turning connections away is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Reasons that are remembered. There are fewer, unless the system makes some up.
@@ -21,19 +28,36 @@ pub struct Admission {
     max_connections: usize,
     open: AtomicUsize,
     per_address: Option<Arc<AddressCounts>>,
+    /// The least memory that must be free, in KiB.
+    min_free_kib: u64,
+    free_kib: KernelNumber,
     said: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Default for Admission {
     fn default() -> Self {
-        Self::new(DEFAULT_MAX_CONNECTIONS, None)
+        Self::new(
+            DEFAULT_MAX_CONNECTIONS,
+            None,
+            DEFAULT_MIN_FREE_MEMORY_PERCENT,
+        )
     }
 }
 
 impl Admission {
-    /// Lets at most `max_connections` in, and of one address at most `max_per_address`, if given.
-    pub fn new(max_connections: usize, max_per_address: Option<u32>) -> Self {
+    /// Lets at most `max_connections` in, and of one address at most `max_per_address`, if given;
+    /// and nobody while less than `min_free_memory_percent` of the machine's memory is available:
+    /// most of what a connection costs is the kernel's, which at the end kills whom it likes.
+    pub fn new(
+        max_connections: usize,
+        max_per_address: Option<u32>,
+        min_free_memory_percent: u8,
+    ) -> Self {
+        let meminfo = std::fs::read_to_string(MEMINFO).unwrap_or_default();
+        let total_kib = kib_of(&meminfo, "MemTotal:").unwrap_or(0);
         Self {
+            min_free_kib: total_kib * u64::from(min_free_memory_percent) / 100,
+            free_kib: KernelNumber::new(MEMINFO, available_kib, MEMORY_INTERVAL, u64::MAX),
             max_connections,
             open: AtomicUsize::new(0),
             per_address: max_per_address.map(|most| Arc::new(AddressCounts::new(most))),
@@ -48,6 +72,10 @@ impl Admission {
             self.leave_place();
         }
         has_place
+    }
+
+    pub(super) fn is_memory_short(&self, now: Instant) -> bool {
+        self.free_kib.get(now) < self.min_free_kib
     }
 
     pub(super) fn leave_place(&self) {
@@ -69,6 +97,16 @@ impl Admission {
             said.push((why, now));
         }
     }
+}
+
+fn available_kib(meminfo: &str) -> Option<u64> {
+    kib_of(meminfo, "MemAvailable:")
+}
+
+/// The number in the line of `meminfo` that begins with `field`.
+fn kib_of(meminfo: &str, field: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The connections of each address, counted over all reactors.
@@ -177,13 +215,23 @@ mod tests {
 
     #[test]
     fn places_are_taken_and_left() {
-        let admission = Admission::new(2, None);
+        let admission = Admission::new(2, None, 0);
         assert_eq!(
             [(); 3].map(|()| admission.take_place()),
             [true, true, false]
         );
         admission.leave_place();
         assert_eq!([(); 2].map(|()| admission.take_place()), [true, false]);
+    }
+
+    #[test]
+    fn memory_is_short_when_less_is_available_than_must_be() {
+        let now = Instant::now();
+        assert!(!Admission::new(1, None, 0).is_memory_short(now));
+        assert!(Admission::new(1, None, 100).is_memory_short(now));
+        let meminfo = "MemTotal: 24683520 kB\nMemFree: 1 kB\nMemAvailable: 23648000 kB\n";
+        assert_eq!(available_kib(meminfo), Some(23_648_000));
+        assert_eq!(available_kib("MemFree: 1 kB\n"), None);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
-//! - `pressure`: how much the kernel holds unread; `admission`: who may come in.
+//! - `pressure`: how much the kernel holds unread; `admission`: who may come in; `kernel`: the
+//!   numbers that both ask for.
 //! - `sys`: a table of file descriptors for each reactor.
 //!
 //! # Invariants of the edge-triggered loop
@@ -25,6 +26,7 @@ mod bell;
 mod connection;
 mod connections;
 mod input;
+mod kernel;
 mod listener;
 mod metrics;
 mod pressure;
@@ -43,7 +45,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
-pub use admission::{Admission, DEFAULT_MAX_CONNECTIONS};
+pub use admission::{Admission, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
 pub use app::{App, CloseReason, Message, Next, Verdict};
 pub use bell::Bell;
 pub use connections::{Connections, OpenConnection, Sent};
@@ -401,6 +403,10 @@ impl<A: App> Reactor<A> {
         self.metrics.accepted.add(1);
         if !self.admission.take_place() {
             return self.turn_away(&socket, &"the limit of --max-connections is reached");
+        }
+        if self.admission.is_memory_short(self.now) {
+            self.admission.leave_place();
+            return self.turn_away(&socket, &"memory is short (--min-free-memory-percent)");
         }
         let peer = match self.addresses.are_counted() {
             true => socket.peer_addr().ok().and_then(|peer| peer.as_socket()),

@@ -10,16 +10,12 @@
 //! A pause ends when the memory is under the mark, and in any case after [`MAX_PAUSE`]: members
 //! that never read hold what their send buffers hold, and must not stop the others for ever.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use super::kernel::KernelNumber;
 
 /// The default of the share of `tcp_mem`'s pressure mark that may be in flight, in percent.
 pub const DEFAULT_IN_FLIGHT_PERCENT: u8 = 50;
-/// More than `/proc/net/sockstat` has.
-const SOCKSTAT_BYTES: usize = 1024;
 /// How often the kernel is asked, at most, by all reactors together.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a chunk of a fan-out is put off at most.
@@ -30,11 +26,7 @@ pub(super) const MAX_PAUSE: Duration = Duration::from_millis(100);
 pub struct Pressure {
     /// Pages over which fan-outs pause; `None` where it can't be known, or is not to be.
     limit_pages: Option<u64>,
-    /// `/proc/net/sockstat`, opened before the reactors have tables of descriptors of their own:
-    /// it must be readable when those are full.
-    sockstat: Option<File>,
-    checked: Mutex<Option<Instant>>,
-    is_high: AtomicBool,
+    used_pages: KernelNumber,
 }
 
 impl Pressure {
@@ -43,39 +35,18 @@ impl Pressure {
         let tcp_mem = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
         let mark = tcp_mem.and_then(|text| pressure_mark(&text));
         Self {
-            sockstat: File::open("/proc/net/sockstat").ok(),
             limit_pages: mark
                 .filter(|_| percent > 0)
                 .map(|pages| pages * u64::from(percent) / 100),
-            checked: Mutex::new(None),
-            is_high: AtomicBool::new(false),
+            used_pages: KernelNumber::new("/proc/net/sockstat", tcp_pages, CHECK_INTERVAL, 0),
         }
     }
 
     /// Whether fan-outs should pause. Asks the kernel if nobody has lately.
     pub fn is_high(&self, now: Instant) -> bool {
-        let Some(limit_pages) = self.limit_pages else {
-            return false;
-        };
-        // Whoever finds the lock taken uses what the holder last knew.
-        if let Ok(mut checked) = self.checked.try_lock()
-            && checked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_INTERVAL)
-        {
-            *checked = Some(now);
-            let used = self.sockstat.as_ref().and_then(used_pages);
-            self.is_high.store(
-                used.is_some_and(|used| used > limit_pages),
-                Ordering::Relaxed,
-            );
-        }
-        self.is_high.load(Ordering::Relaxed)
+        self.limit_pages
+            .is_some_and(|limit| self.used_pages.get(now) > limit)
     }
-}
-
-fn used_pages(sockstat: &File) -> Option<u64> {
-    let mut text = [0; SOCKSTAT_BYTES];
-    let length = sockstat.read_at(&mut text, 0).ok()?;
-    tcp_pages(std::str::from_utf8(&text[..length]).ok()?)
 }
 
 /// The second of the three numbers of `tcp_mem`.
@@ -107,20 +78,5 @@ mod tests {
     #[test]
     fn without_a_limit_it_is_never_high() {
         assert!(!Pressure::new(0).is_high(Instant::now()));
-    }
-
-    #[test]
-    fn the_kernel_is_not_asked_again_at_once() {
-        let pressure = Pressure {
-            limit_pages: Some(u64::MAX),
-            sockstat: None,
-            checked: Mutex::new(None),
-            is_high: AtomicBool::new(false),
-        };
-        let now = Instant::now();
-        assert!(!pressure.is_high(now));
-        pressure.is_high.store(true, Ordering::Relaxed);
-        assert!(pressure.is_high(now + CHECK_INTERVAL / 2));
-        assert!(!pressure.is_high(now + CHECK_INTERVAL));
     }
 }

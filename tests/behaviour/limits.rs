@@ -200,3 +200,12 @@ fn a_store_that_has_all_its_rooms_goes_on_counting_in_them() {
         r#"{"love":1,"clap":1}"#
     );
 }
+
+#[test]
+fn while_memory_is_short_nobody_new_comes_in() {
+    let server = Server::start(&["--min-free-memory-percent", "100"]);
+    let refused = Http::connect(&server).try_get("/party/talk");
+    let refused = refused.expect("an answer");
+    assert_eq!(refused.status, 503);
+    assert!(refused.field("Retry-After").is_some());
+}
