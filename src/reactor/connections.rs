@@ -348,11 +348,18 @@ pub(super) fn parts(token: Token) -> (u32, u16) {
     (token.0 as u32, (token.0 >> 32) as u16)
 }
 
+/// A peer that has gone is an error, not a signal. Elsewhere the signal is ignored already, as it
+/// is in every Rust program.
+#[cfg(target_os = "linux")]
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(not(target_os = "linux"))]
+const SEND_FLAGS: SendFlags = SendFlags::empty();
+
 /// Sends what the socket takes; 0 if it takes nothing.
 #[inline]
 fn write(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
     loop {
-        match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+        match rustix::net::send(socket, bytes, SEND_FLAGS) {
             Ok(sent) => return Ok(sent),
             Err(Errno::AGAIN) => return Ok(0),
             Err(Errno::INTR) => {}

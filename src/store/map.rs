@@ -15,7 +15,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::format::{CELL_BYTES, Cell, FIRST_CELL, HeaderError, OWNER_WORD};
@@ -204,7 +203,7 @@ impl Map {
             return Ok(());
         };
         let length_bytes = u64::from(self.cells()) * CELL;
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length_bytes) {
+        match fallocate(file, 0, length_bytes) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -279,14 +278,24 @@ impl Map {
 /// Gives the file blocks, so that a full disk is an error here and not SIGBUS later.
 fn allocate(file: &File, held_bytes: u64, length_bytes: u64) -> io::Result<()> {
     let more = length_bytes - held_bytes;
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), held_bytes, more) {
+    match fallocate(file, held_bytes, more) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, held_bytes, length_bytes),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// For file systems without `fallocate`: blocks are had by writing to them.
+#[cfg(target_os = "linux")]
+fn fallocate(file: &File, offset: u64, length: u64) -> Result<(), Errno> {
+    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, length)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fallocate(_: &File, _: u64, _: u64) -> Result<(), Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// For file systems and systems without `fallocate`: blocks are had by writing to them.
 fn write_zeros(file: &File, held_bytes: u64, length_bytes: u64) -> io::Result<()> {
     let zeros = [0; 1 << 16];
     let mut at = held_bytes;
