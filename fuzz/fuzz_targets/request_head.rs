@@ -18,7 +18,13 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(length <= bytes.len().min(MAX_HEAD_BYTES));
     let whole = head::parse(&bytes[..length], MAX_HEAD_BYTES);
-    assert_eq!(whole, Ok(Some((head::parse(bytes, MAX_HEAD_BYTES).unwrap().unwrap().0, length))));
+    assert_eq!(
+        whole,
+        Ok(Some((
+            head::parse(bytes, MAX_HEAD_BYTES).unwrap().unwrap().0,
+            length
+        )))
+    );
     assert_eq!(head::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
 
     let router = Router::default();
@@ -36,7 +42,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     assert!(output.starts_with(b"HTTP/1.1 "));
     // Nothing that a client sent may end a line of the answer.
-    let head_end = output.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    let head_end = output
+        .windows(4)
+        .position(|end| end == b"\r\n\r\n")
+        .unwrap();
     for line in output[..head_end].split(|byte| *byte == b'\n') {
         assert!(line.iter().filter(|byte| **byte == b'\r').count() <= 1);
     }
