@@ -75,7 +75,7 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     // Before anything else, so that a signal at any time ends in order.
     spawn_signals(sender.clone()).map_err(system("watch signals"))?;
     raise_descriptor_limit();
-    sys::map_large_allocations();
+    sys::keep_little_free_memory();
     warn_of_bounds(args);
 
     let store = Arc::new(open_store(args)?);
