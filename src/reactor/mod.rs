@@ -2,6 +2,7 @@
 //!
 //! - `app`: what a reactor serves, as a trait; [`rooms`] is the application of this server.
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
+//! - `limits`: what connections are held to.
 //! - `input`: what is read from a connection: requests, then frames.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
 //! - `pressure`: how much the kernel holds unread; `admission`: who may come in; `kernel`: the
@@ -27,6 +28,7 @@ mod connection;
 mod connections;
 mod input;
 mod kernel;
+mod limits;
 mod listener;
 mod metrics;
 mod pressure;
@@ -49,6 +51,10 @@ pub use admission::{Admission, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_
 pub use app::{App, CloseReason, Message, Next, Verdict};
 pub use bell::Bell;
 pub use connections::{Connections, OpenConnection, Sent};
+pub use limits::{
+    DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_INVALID_MESSAGES,
+    DEFAULT_PING_INTERVAL, Limits,
+};
 pub use listener::{
     BindError, DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, ListenAddress, Listener, SocketOptions,
     bind,
@@ -58,8 +64,7 @@ pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
-use crate::protocol::frame::{self, DEFAULT_MAX_MESSAGE_BYTES};
-use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
+use crate::protocol::frame;
 use admission::Addresses;
 use connection::{Connection, Flags, Phase};
 use listener::{Accepted, refuse};
@@ -86,45 +91,6 @@ const MIN_PEAK: usize = 1024;
 
 /// The token of the bell; listeners count down from it. No connection has a key so high.
 const BELL: Token = Token(u32::MAX as usize);
-
-/// The default of the most messages that a client may send which are none of the application's.
-pub const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
-/// The default of how long a request may take to arrive, and a kept connection may be silent.
-pub const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The default of how long a client may take to finish closing.
-pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The default of how often a silent connection is pinged.
-pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The limits that a reactor holds its connections to.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// The largest message, in bytes, and the largest body of a request.
-    pub max_message_bytes: usize,
-    /// The largest request head, in bytes.
-    pub max_head_bytes: usize,
-    /// The most messages that a client may send which are none of the application's.
-    pub max_invalid_messages: u8,
-    /// How long a request may take to arrive, and a kept connection may be silent.
-    pub head_timeout: Duration,
-    /// How long a client may take to finish closing.
-    pub close_timeout: Duration,
-    /// How often a silent connection is pinged; never, if `None`.
-    pub ping_interval: Option<Duration>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
-            max_head_bytes: DEFAULT_MAX_HEAD_BYTES,
-            max_invalid_messages: DEFAULT_MAX_INVALID_MESSAGES,
-            head_timeout: DEFAULT_HEAD_TIMEOUT,
-            close_timeout: DEFAULT_CLOSE_TIMEOUT,
-            ping_interval: Some(DEFAULT_PING_INTERVAL),
-        }
-    }
-}
 
 /// The parts that a reactor's owner keeps in hand, or shares with other reactors.
 #[derive(Debug)]
