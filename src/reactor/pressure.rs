@@ -10,6 +10,7 @@
 //! A pause ends when the memory is under the mark, and in any case after [`MAX_PAUSE`]: members
 //! that never read hold what their send buffers hold, and must not stop the others for ever.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::kernel::KernelNumber;
@@ -21,12 +22,17 @@ pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a chunk of a fan-out is put off at most.
 pub(super) const MAX_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it is not said again that fan-outs are held back.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// What all reactors know of the kernel's memory for TCP.
 #[derive(Debug)]
 pub struct Pressure {
     /// Pages over which fan-outs pause; `None` where it can't be known, or is not to be.
     limit_pages: Option<u64>,
     used_pages: KernelNumber,
+    /// When it was last said that fan-outs are held back.
+    said: Mutex<Option<Instant>>,
 }
 
 impl Pressure {
@@ -39,6 +45,7 @@ impl Pressure {
                 .filter(|_| percent > 0)
                 .map(|pages| pages * u64::from(percent) / 100),
             used_pages: KernelNumber::new("/proc/net/sockstat", tcp_pages, CHECK_INTERVAL, 0),
+            said: Mutex::default(),
         }
     }
 
@@ -46,6 +53,18 @@ impl Pressure {
     pub fn is_high(&self, now: Instant) -> bool {
         self.limit_pages
             .is_some_and(|limit| self.used_pages.get(now) > limit)
+    }
+
+    /// Says, once in a while, that a pause has lasted as long as one may.
+    pub(super) fn say_held_back(&self, now: Instant) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE) {
+            *said = Some(now);
+            tracing::warn!(
+                "broadcasts are held back: the machine's TCP memory stays over the share that \
+                 --in-flight-percent sets"
+            );
+        }
     }
 }
 

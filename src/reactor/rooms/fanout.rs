@@ -72,7 +72,10 @@ impl Fanout {
             None => (Some(now), false),
             Some(since) if now.duration_since(since) < MAX_PAUSE => (Some(since), false),
             // One chunk, and the next waits again.
-            Some(_) => (Some(now), true),
+            Some(_) => {
+                pressure.say_held_back(now);
+                (Some(now), true)
+            }
         };
         self.paused = paused;
         self.budget = if may_send { MAX_SENDS_PER_TURN } else { 0 };
