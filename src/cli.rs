@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve rooms of live counters (the default)
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     Swarm(SwarmArgs),
     Doctor(DoctorArgs),
 }
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
         Command::Serve(args) => match serve(&args, announce) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

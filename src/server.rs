@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,7 +28,9 @@ use crate::reactor::{
     Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, OpenReport, Store, StoreLimits};
+
+mod flusher;
 
 /// Why the server can't run. Each kind has its own exit code.
 #[derive(Debug, Error)]
@@ -38,6 +41,14 @@ pub enum ServeError {
     /// An address can't be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The snapshot can't be saved whole at the end.
+    #[error("snapshot {path}: can't save all of it: {source}")]
+    Close {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        source: io::Error,
+    },
     /// The operating system refuses a thread, a poll or the like.
     #[error("can't {action}: {source}")]
     System {
@@ -54,7 +65,7 @@ impl ServeError {
         match self {
             Self::System { .. } => 1,
             Self::Bind(_) => 3,
-            Self::Snapshot(_) => 4,
+            Self::Snapshot(_) | Self::Close { .. } => 4,
         }
     }
 }
@@ -100,7 +111,7 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         args.min_free_memory_percent,
     ));
 
-    let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))
+    let flusher = flusher::spawn(&store, &shared.table, flusher_settings(args))
         .map_err(system("start the flusher"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
@@ -160,28 +171,69 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     let flushed = flusher
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the flusher panicked")));
+    let closed = flushed.and_then(|()| store.close());
     report(&metrics);
     remove_sockets(&addresses);
-    result.and(flushed.map_err(system("sync the snapshot")))
+    result.and(closed.map_err(|source| ServeError::Close {
+        path: args.snapshot.clone(),
+        source,
+    }))
 }
 
 fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
-    let Some(path) = args.snapshot_path() else {
-        return Store::anonymous(args.snapshot_max_bytes, args.max_rooms);
+    let limits = StoreLimits {
+        max_file_bytes: args.snapshot_max_bytes,
+        max_rooms: args.max_rooms,
+        max_spare_bytes: args.max_spare_bytes,
     };
-    let (store, report) = Store::open(path, args.snapshot_max_bytes, args.max_rooms)?;
-    let snapshot = path.display();
-    if report.damaged > 0 {
-        tracing::warn!(%snapshot, damaged = report.damaged, "records were not whole, and are left out");
-    }
-    tracing::info!(%snapshot, rooms = report.rooms, counters = report.counters, "opened");
+    let Some(path) = args.snapshot_path() else {
+        return Store::anonymous(&limits);
+    };
+    let (store, report) = if args.salvage {
+        Store::open_or_salvage(path, &limits)?
+    } else {
+        Store::open(path, &limits)?
+    };
+    log_opened(path, &report);
     Ok(store)
+}
+
+fn log_opened(path: &Path, report: &OpenReport) {
+    let snapshot = path.display();
+    if let Some(salvaged) = &report.salvaged {
+        tracing::warn!(
+            %snapshot,
+            damage = %salvaged.damage,
+            lost_counts = salvaged.lost_counts,
+            original = %salvaged.original.display(),
+            "it was damaged; what is provably whole was salvaged"
+        );
+    }
+    tracing::info!(
+        %snapshot,
+        rooms = report.rooms,
+        counters = report.counters,
+        was_closed = report.was_closed,
+        restored_counts = report.restored_counts,
+        finished_resets = report.finished_resets,
+        leftovers = report.leftovers,
+        "opened"
+    );
+}
+
+fn flusher_settings(args: &ServeArgs) -> flusher::Settings {
+    flusher::Settings {
+        flush_interval: Duration::from_millis(args.flush_interval_ms),
+        room_ttl: args.room_ttl,
+    }
 }
 
 fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::Bell>>) -> Shared {
     let limits = RoomLimits {
         max_kinds: args.max_kinds,
         allowed_kinds: args.kinds.clone(),
+        grace: Duration::from_millis(args.room_grace_ms),
+        max_resting_rooms: args.max_resting_rooms,
     };
     Shared {
         table: RoomTable::new(Arc::clone(store), limits),
@@ -260,35 +312,6 @@ impl Drop for Ended {
         // The main thread may have stopped listening: then it knows already.
         let _ = self.0.send(Notice::ReactorEnded(result));
     }
-}
-
-/// Syncs the store at most once per interval, and not at all while nothing changes. Gives what
-/// came of the last sync.
-fn spawn_flusher(store: &Arc<Store>, interval: Duration) -> io::Result<JoinHandle<io::Result<()>>> {
-    let store = Arc::clone(store);
-    thread::Builder::new()
-        .name("flusher".to_owned())
-        .spawn(move || {
-            let mut last = Ok(());
-            while store.wait_until_dirty() {
-                // If it can't, the reactors say so when they need the room.
-                let _ = store.grow_ahead();
-                let synced = store.sync();
-                match (&last, &synced) {
-                    (Ok(()), Err(error)) => {
-                        tracing::error!(%error, "can't sync the snapshot; trying again");
-                    }
-                    (Err(_), Ok(())) => tracing::info!("the snapshot is synced again"),
-                    _ => {}
-                }
-                last = synced;
-                if last.is_err() && store.is_stopped() {
-                    break;
-                }
-                store.rest(interval);
-            }
-            last
-        })
 }
 
 fn spawn_signals(sender: Sender<Notice>) -> io::Result<()> {

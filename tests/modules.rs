@@ -37,7 +37,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// The files that may say `unsafe`.
-const HOMES_OF_UNSAFE: [&str; 3] = ["store/map.rs", "reactor/sys.rs", "swarm/sys.rs"];
+const HOMES_OF_UNSAFE: [&str; 3] = ["store/mapping.rs", "reactor/sys.rs", "swarm/sys.rs"];
 
 /// A source file, by its path under `src`, with `/` between its parts.
 struct Source {

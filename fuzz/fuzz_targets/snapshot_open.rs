@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     DIRECTORY.with_borrow(|directory| {
         let path = directory.path().join("snapshot");
         fs::write(&path, bytes).unwrap();
-        match Store::open(&path, 4 * MIN_FILE_BYTES, 100) {
+        match Store::open(&path, &limits) {
             Err(error) => {
                 assert!(error.to_string().contains("snapshot"));
                 assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
                     let before = counter.get();
                     counter.add(3);
                     drop((counter, store));
-                    let (store, _) = Store::open(&path, 4 * MIN_FILE_BYTES, 100).unwrap();
+                    let (store, _) = Store::open(&path, &limits).unwrap();
                     let room = store.find("main", "talk").unwrap();
                     let kinds = store.kinds(room);
                     let (_, counter) = kinds.iter().find(|(kind, _)| kind == "love").unwrap();

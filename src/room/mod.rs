@@ -12,6 +12,7 @@ mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -19,7 +20,7 @@ use thiserror::Error;
 use crate::protocol::frame;
 use crate::protocol::message::{encode_counts, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
-pub use table::{RoomHandle, RoomTable};
+pub use table::{DEFAULT_GRACE, DEFAULT_MAX_RESTING_ROOMS, RoomHandle, RoomTable};
 
 /// The default of the most kinds in a room.
 pub const DEFAULT_MAX_KINDS: usize = 64;
@@ -50,6 +51,10 @@ pub struct RoomLimits {
     pub max_kinds: usize,
     /// The kinds that may be used; any, if `None`.
     pub allowed_kinds: Option<Vec<String>>,
+    /// How long a room that nobody is in stays in memory, if it has counts.
+    pub grace: Duration,
+    /// The most rooms that stay in memory so.
+    pub max_resting_rooms: usize,
 }
 
 impl Default for RoomLimits {
@@ -57,6 +62,8 @@ impl Default for RoomLimits {
         Self {
             max_kinds: DEFAULT_MAX_KINDS,
             allowed_kinds: None,
+            grace: DEFAULT_GRACE,
+            max_resting_rooms: DEFAULT_MAX_RESTING_ROOMS,
         }
     }
 }
@@ -110,6 +117,8 @@ struct Kind {
     name: String,
     key: Box<str>,
     counter: Counter,
+    /// The highest count that was shown: a counter that moves into the file may be seen lower.
+    shown: u64,
 }
 
 type Bits = [AtomicU64; MAX_REACTORS / WORD_BITS];
@@ -215,10 +224,10 @@ impl Room {
             return encoded.clone();
         }
         let mut json = Vec::with_capacity(state.encoded.as_ref().map_or(64, |it| it.frame.len()));
-        let counts = state
-            .kinds
-            .iter()
-            .map(|kind| (&*kind.key, kind.counter.get()));
+        let counts = state.kinds.iter_mut().map(|kind| {
+            kind.shown = kind.shown.max(kind.counter.get());
+            (&*kind.key, kind.shown)
+        });
         // A kind that was added and not yet counted is not shown.
         encode_counts(counts.filter(|(_, count)| *count > 0), &mut json);
         let mut framed = Vec::with_capacity(json.len() + 10);
@@ -230,6 +239,30 @@ impl Room {
         };
         state.encoded = Some(counts.clone());
         counts
+    }
+
+    /// Sets the counts to zero, so that it survives a crash. Waits for the disk, and nobody waits
+    /// for it meanwhile. Whoever calls publishes then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails. The counts are as they were then, or zero.
+    pub fn reset(&self) -> Result<(), StoreError> {
+        let Some(record) = self.state().record else {
+            return Ok(());
+        };
+        let reset = self.store.begin_reset(record)?;
+        {
+            // Nobody encodes a part of it.
+            let mut state = self.state();
+            reset.zero();
+            state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
+            state.encoded = None;
+        }
+        reset.finish()
+    }
+
+    fn has_record(&self) -> bool {
+        self.state().record.is_some()
     }
 
     fn watch(&self, reactor: usize) {
@@ -256,6 +289,7 @@ impl From<(String, Counter)> for Kind {
             key: encode_key(&name),
             name,
             counter,
+            shown: 0,
         }
     }
 }
