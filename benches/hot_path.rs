@@ -126,8 +126,7 @@ fn handshake(criterion: &mut Criterion) {
 }
 
 fn rooms(criterion: &mut Criterion) {
-    let store = Store::anonymous(&StoreLimits::default())
-        .unwrap_or_else(|error| panic!("{error}"));
+    let store = Store::anonymous(&StoreLimits::default()).unwrap_or_else(|error| panic!("{error}"));
     let table = RoomTable::new(Arc::new(store), RoomLimits::default());
     let room = table.enter("main", "talk", Some(0));
     let counters: Vec<_> = ["love", "clap", "🎉", "😂", "🔥"]

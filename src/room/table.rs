@@ -103,7 +103,11 @@ impl RoomTable {
     pub fn hibernate(&self) {
         let now = Instant::now();
         let mut rooms = self.rooms();
-        while rooms.resting.front().is_some_and(|(until, _)| *until <= now) {
+        while rooms
+            .resting
+            .front()
+            .is_some_and(|(until, _)| *until <= now)
+        {
             rooms.let_first_leave();
         }
     }

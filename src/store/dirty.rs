@@ -93,8 +93,7 @@ impl Dirty {
     /// whether something was marked since the last wait.
     pub(super) fn wait(&self, longest: Option<Duration>) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_idle =
-            |_: &mut ()| !self.is_dirty.load(Ordering::SeqCst) && !self.is_stopped();
+        let is_idle = |_: &mut ()| !self.is_dirty.load(Ordering::SeqCst) && !self.is_stopped();
         match longest {
             Some(longest) => drop(self.changed.wait_timeout_while(guard, longest, is_idle)),
             None => drop(self.changed.wait_while(guard, is_idle)),

@@ -107,9 +107,7 @@ fn write(core: &Core, pages: &mut Vec<u32>, is_again: bool) -> io::Result<()> {
 /// Seconds since 1970.
 pub(super) fn unix_seconds() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |time| {
-        u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-    })
+    since.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// Brings the sealed copies of a page up to date, and the ages of their rooms. Pages that change

@@ -80,8 +80,8 @@ use memory::{Memory, SPARE};
 use retire::Removed;
 pub use retire::Reset;
 pub use rewrite::{Rewrite, Salvaged};
-use spare::Spares;
 pub use spare::DEFAULT_MAX_SPARE_BYTES;
+use spare::Spares;
 pub use status::{Problem, Status};
 pub use survey::DamageReport;
 use survey::{Repairs, survey};
@@ -233,9 +233,14 @@ impl Store {
         }
         map.fill_holes().map_err(failed("allocate it"))?;
         let spare_cells = limits.max_spare_bytes / format::CELL_BYTES as u64;
-        let spare_cells = u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
+        let spare_cells =
+            u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
         // Without a file there is nothing that could not grow.
-        let spare_cells = if map.has_file() { spare_cells.max(2) } else { 2 };
+        let spare_cells = if map.has_file() {
+            spare_cells.max(2)
+        } else {
+            2
+        };
         let reserve = "reserve address space for it";
         let core = Core {
             dirty: Dirty::new(map.max_cells()).map_err(failed(reserve))?,

@@ -4,7 +4,7 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::format::{self, Cell, COUNT_WORD, FREED_WORD, MARK_WORD, SEALED_WORD};
+use super::format::{self, COUNT_WORD, Cell, FREED_WORD, MARK_WORD, SEALED_WORD};
 use super::index::name_at;
 use super::mapping::Cells;
 use super::memory::SPARE;

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::counter::Core;
 use super::error::StoreError;
 use super::format::{self, Cell, Record};
 use super::index::{Index, name_at};
 use super::mapping::{Cells, Mapping};
 use super::memory::SPARE;
-use super::counter::Core;
 
 /// The default of the most memory for counts that the file has no place for, in bytes.
 pub const DEFAULT_MAX_SPARE_BYTES: u64 = 64 << 20;

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
+use super::dirty::PAGE_CELLS;
 use super::format::{
     self, CELL_BYTES, COUNT_WORD, Cell, Damage, FIRST_CELL, Fault, Record, SEALED_WORD, Seal,
 };
-use super::dirty::PAGE_CELLS;
 use super::index::{Index, Misplaced};
 use super::mapping::Cells;
 
@@ -138,8 +138,13 @@ impl Survey {
             match format::decode(&content, read) {
                 Ok(Record::Free) => {}
                 Ok(Record::Room(record)) => {
-                    if self.index.find(cells, &record.party, &record.room).is_some() {
-                        self.damage.add(cell, 0, Damage("a second room of the same name"));
+                    if self
+                        .index
+                        .find(cells, &record.party, &record.room)
+                        .is_some()
+                    {
+                        self.damage
+                            .add(cell, 0, Damage("a second room of the same name"));
                     } else {
                         self.index.insert(cell, &record.party, &record.room);
                         found.rooms.push(cell);

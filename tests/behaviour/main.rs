@@ -4,6 +4,7 @@
 //! - `rooms`: the wire between a room and its members. `limits`: what is refused, and how.
 //! - `crowd`: many members, many reactors, the tick. `slow`: a member that stops reading.
 //! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
+//! - `disk`: a disk that is full, fails or is slow; a damaged snapshot; rooms that are removed.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
 //! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
 //! - `support`: the server process, the clients and the clocks that the others stand on.
@@ -15,6 +16,7 @@
 
 mod crowd;
 mod descriptors;
+mod disk;
 mod durability;
 mod frames;
 mod http;

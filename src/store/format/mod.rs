@@ -56,16 +56,16 @@
 mod header;
 mod record;
 
-pub use header::{HeaderError, VERSION, decode_header, encode_header};
 pub(super) use header::{
     CLOSED_WORD, FREED_WORD, LENGTH_WORD, OWNER_WORD, closed_mark, length_mark, read_closed,
     read_length,
 };
-pub use record::{CounterRecord, Record, RoomRecord, decode, encode_counter, encode_room};
+pub use header::{HeaderError, VERSION, decode_header, encode_header};
 pub(super) use record::{
-    ACTIVE_WORD, COUNT_WORD, Fault, MARK_WORD, SEALED_WORD, Seal, active_mark,
-    is_counter, is_resetting, is_room, kind_words, read_active, room_of, seal_mark, set_resetting,
+    ACTIVE_WORD, COUNT_WORD, Fault, MARK_WORD, SEALED_WORD, Seal, active_mark, is_counter,
+    is_resetting, is_room, kind_words, read_active, room_of, seal_mark, set_resetting,
 };
+pub use record::{CounterRecord, Record, RoomRecord, decode, encode_counter, encode_room};
 
 use std::sync::atomic::AtomicU64;
 

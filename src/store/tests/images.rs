@@ -45,7 +45,12 @@ fn react(store: &Store, reactions: &[(usize, usize, u64)]) {
 /// The new image with the sectors of the old one where the bits say so.
 fn mix(old: &[u8], new: &[u8], sector_bytes: usize, bits: &[bool]) -> Vec<u8> {
     let mut mixed = new.to_vec();
-    for (index, is_old) in bits.iter().cycle().take(new.len() / sector_bytes).enumerate() {
+    for (index, is_old) in bits
+        .iter()
+        .cycle()
+        .take(new.len() / sector_bytes)
+        .enumerate()
+    {
         let range = index * sector_bytes..(index + 1) * sector_bytes;
         if *is_old {
             match old.get(range.clone()) {
@@ -123,7 +128,10 @@ fn closed(path: &Path) -> All {
     let rewrite = Rewrite::begin(path, &small(100)).unwrap();
     for (room, counts) in [
         ("talk", vec![("love", 3), ("clap", u64::MAX)]),
-        ("a name that does not fit in one cell of the file", vec![("❤", 1 << 40)]),
+        (
+            "a name that does not fit in one cell of the file",
+            vec![("❤", 1 << 40)],
+        ),
         ("quiet", vec![]),
     ] {
         let counts = counts
@@ -139,7 +147,8 @@ fn closed(path: &Path) -> All {
             .unwrap();
     }
     rewrite.finish().unwrap();
-    let (store, report) = open_bytes(&path.with_extension("copy"), &fs::read(path).unwrap()).unwrap();
+    let (store, report) =
+        open_bytes(&path.with_extension("copy"), &fs::read(path).unwrap()).unwrap();
     assert!(report.was_closed);
     all(&store)
 }
@@ -161,7 +170,10 @@ fn every_flipped_bit_of_a_closed_file_is_found_or_harmless() {
             Ok((store, _)) => {
                 assert_eq!(all(&store), whole, "bit {bit}");
                 // Only the header has bits that mean nothing.
-                assert!(bit / 8 < header_bytes, "bit {bit} is covered by no checksum");
+                assert!(
+                    bit / 8 < header_bytes,
+                    "bit {bit} is covered by no checksum"
+                );
             }
             Err(OpenError::Damaged { .. } | OpenError::Unreadable { .. }) => {
                 assert_eq!(fs::read(&flipped_path).unwrap(), flipped, "bit {bit}");
@@ -171,7 +183,10 @@ fn every_flipped_bit_of_a_closed_file_is_found_or_harmless() {
         }
     }
     let covered = (bytes.len() - header_bytes) * 8;
-    assert!(found > covered, "{found} were found, {covered} bits are no padding");
+    assert!(
+        found > covered,
+        "{found} were found, {covered} bits are no padding"
+    );
 }
 
 #[test]
@@ -229,7 +244,10 @@ fn a_file_that_was_made_shorter_by_whatever_is_refused_and_left_alone() {
     let crashed = fs::read(directory.path().join("open")).unwrap();
     for length in (4096..crashed.len()).step_by(64 * 61) {
         let error = open_bytes(&short_path, &crashed[..length]).unwrap_err();
-        assert!(matches!(error, OpenError::Damaged { .. }), "{length}: {error}");
+        assert!(
+            matches!(error, OpenError::Damaged { .. }),
+            "{length}: {error}"
+        );
         assert!(error.to_string().contains("--salvage"), "{error}");
     }
     fs::write(&short_path, &crashed[..4096 + 3 * 64]).unwrap();

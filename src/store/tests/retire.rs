@@ -17,7 +17,9 @@ fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
 }
 
 fn owned(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
-    let owned = counts.iter().map(|(kind, count)| ((*kind).to_owned(), *count));
+    let owned = counts
+        .iter()
+        .map(|(kind, count)| ((*kind).to_owned(), *count));
     owned.collect()
 }
 
