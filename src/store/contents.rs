@@ -1,10 +1,13 @@
 //! The rooms of a file with their counts, for those who read it and not serve it.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
-use super::format::{self, CELL_BYTES, FIRST_CELL, FREED_WORD, HeaderError, OWNER_WORD};
+use super::format::{
+    self, CELL_BYTES, CLOSED_WORD, FIRST_CELL, FREED_WORD, HeaderError, OWNER_WORD,
+};
 use super::index::name_at;
 use super::mapping::{Cells, View};
 use super::survey::{DamageReport, Survey, proven_count, survey};
@@ -29,6 +32,17 @@ pub struct Snapshot {
     survey: Survey,
     path: PathBuf,
     length_bytes: u64,
+    stamp: (u64, u64),
+}
+
+/// How often a file is looked at until it has stayed the same meanwhile.
+const MAX_LOOKS: usize = 5;
+
+/// What changes when cells may hold other records than before, or counts need no longer be
+/// equal to their sealed copies.
+fn stamp_of(view: &View) -> (u64, u64) {
+    let header = view.read(0);
+    (header[FREED_WORD], header[CLOSED_WORD])
 }
 
 impl Snapshot {
@@ -50,14 +64,28 @@ impl Snapshot {
             return Err(unreadable(HeaderError::Truncated(length_bytes)));
         }
         let view = View::of_file(&file, cells).map_err(OpenError::io(path, "map it"))?;
-        format::decode_header(&view.read(0)).map_err(unreadable)?;
-        let survey = survey(&view);
-        Ok(Self {
-            view,
-            survey,
-            path: path.to_owned(),
-            length_bytes,
-        })
+        for _ in 0..MAX_LOOKS {
+            let stamp = stamp_of(&view);
+            format::decode_header(&view.read(0)).map_err(unreadable)?;
+            let survey = survey(&view);
+            if stamp_of(&view) == stamp {
+                return Ok(Self {
+                    view,
+                    survey,
+                    path: path.to_owned(),
+                    length_bytes,
+                    stamp,
+                });
+            }
+        }
+        let busy = io::Error::other("a server changes it too fast; try again");
+        Err(OpenError::io(path, "look at it")(busy))
+    }
+
+    /// Whether the rooms have stayed where they were since the file was opened. If not, what was
+    /// read may have been mixed up, and must be read again.
+    pub fn is_current(&self) -> bool {
+        stamp_of(&self.view) == self.stamp
     }
 
     /// The file.
@@ -122,12 +150,6 @@ impl Snapshot {
     /// What is not as it was written.
     pub fn damage(&self) -> &DamageReport {
         &self.survey.damage
-    }
-
-    /// How often cells have been freed so far. If that changes while the rooms are read, they
-    /// may have been mixed up, and must be read again.
-    pub fn generation(&self) -> u64 {
-        self.view.read(0)[FREED_WORD]
     }
 
     /// The rooms in the order of the file, with all of their counts that are certain.

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::counter::Core;
 use super::dirty::PAGE_CELLS;
-use super::format::{self, ACTIVE_WORD, CLOSED_WORD, COUNT_WORD, MARK_WORD, SEALED_WORD};
+use super::format::{self, ACTIVE_WORD, CLOSED_WORD, COUNT_WORD, MARK_WORD, SEALED_WORD, Seal};
 use super::mapping::Cells;
-use super::memory::SPARE;
 
 /// When a room was last active is written down this often, in seconds.
 const ACTIVE_GRANULARITY: u32 = 60;
@@ -116,19 +115,10 @@ fn seal_page(core: &Core, page: u32, now: u32, pages: &mut Vec<u32>) {
     let start = (page * PAGE_CELLS).max(format::FIRST_CELL);
     let end = ((page + 1) * PAGE_CELLS).min(core.memory.file.cells());
     for index in start..end {
-        let place = core.memory.file.cell(index);
-        if !format::is_counter(place[0].load(Ordering::Acquire)) {
+        let Some(room) = seal(core, index) else {
             continue;
-        }
-        let cell = core.memory.file.read(index);
-        let count = cell[COUNT_WORD];
-        if count == cell[SEALED_WORD] {
-            continue;
-        }
-        place[SEALED_WORD].store(count, Ordering::Relaxed);
-        place[MARK_WORD].store(format::seal_mark(&cell, count), Ordering::Release);
-        let room = format::room_of(&cell);
-        if room & SPARE == 0 && set_active(core, room, now) {
+        };
+        if set_active(core, room, now, false) {
             let its_page = room / PAGE_CELLS;
             // Nearly always it is the same page, or one that has just been added.
             if its_page != page && pages.last() != Some(&its_page) {
@@ -138,16 +128,34 @@ fn seal_page(core: &Core, page: u32, now: u32, pages: &mut Vec<u32>) {
     }
 }
 
-/// Writes down that a room is active. Returns whether that changed anything.
-fn set_active(core: &Core, room: u32, now: u32) -> bool {
-    let cell = core.memory.file.read(room);
-    let last = format::read_active(&cell).ok().flatten().unwrap_or(0);
-    let is_old = last.saturating_add(ACTIVE_GRANULARITY) <= now;
-    if is_old && format::is_room(cell[0]) {
-        core.memory.file.cell(room)[ACTIVE_WORD]
-            .store(format::active_mark(&cell, now), Ordering::Relaxed);
+/// Brings the sealed copy of a counter up to date. Gives its room if that changed anything.
+pub(super) fn seal(core: &Core, index: u32) -> Option<u32> {
+    let place = core.memory.cell(index);
+    if !format::is_counter(place[0].load(Ordering::Acquire)) {
+        return None;
     }
-    is_old
+    let cell = core.memory.read(index);
+    let count = cell[COUNT_WORD];
+    // Not only the copy is looked at: a process may have died between it and its checksum.
+    if Seal::of(&cell) == Seal::Holds(count) {
+        return None;
+    }
+    place[SEALED_WORD].store(count, Ordering::Relaxed);
+    place[MARK_WORD].store(format::seal_mark(&cell, count), Ordering::Release);
+    Some(format::room_of(&cell))
+}
+
+/// Writes down when a room was active, if that is later than what is there, by as much as
+/// matters, or in any case. Returns whether that changed anything.
+pub(super) fn set_active(core: &Core, room: u32, at: u32, in_any_case: bool) -> bool {
+    let cell = core.memory.read(room);
+    let last = format::read_active(&cell).ok().flatten().unwrap_or(0);
+    let is_later = in_any_case || last.saturating_add(ACTIVE_GRANULARITY) <= at;
+    if is_later && format::is_room(cell[0]) {
+        core.memory.cell(room)[ACTIVE_WORD]
+            .store(format::active_mark(&cell, at), Ordering::Relaxed);
+    }
+    is_later
 }
 
 /// Makes the page dirty for the kernel, without a change.

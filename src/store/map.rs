@@ -58,7 +58,7 @@ impl Map {
         disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
         let failed = |action| OpenError::io(path, action);
-        let file = open_locked(path)?;
+        let file = open_locked(path, true)?;
         let length_bytes = file.metadata().map_err(failed("read its size"))?.len();
         if length_bytes > 0 && length_bytes < u64::from(FIRST_CELL) * CELL {
             return Err(OpenError::Unreadable {
@@ -237,15 +237,32 @@ fn max_cells(max_file_bytes: u64) -> u32 {
     (max_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES) / CELL) as u32
 }
 
+/// A snapshot file that nobody else may use as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks the file, which must be there, and changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] and [`OpenError::Locked`].
+    pub fn of(path: &Path) -> Result<Self, OpenError> {
+        let _file = open_locked(path, false)?;
+        Ok(Self { _file })
+    }
+}
+
 /// Opens the file and locks it. If another has been put in its place meanwhile, as compaction
 /// does, that one.
-fn open_locked(path: &Path) -> Result<File, OpenError> {
+fn open_locked(path: &Path, may_create: bool) -> Result<File, OpenError> {
     let failed = |action| OpenError::io(path, action);
     loop {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(may_create)
             .truncate(false)
             .open(path)
             .map_err(failed("open it"))?;

@@ -74,7 +74,7 @@ use flush::{Flushes, unix_seconds};
 use format::{ACTIVE_WORD, COUNT_WORD, HeaderError, OWNER_WORD};
 use index::Index;
 use map::Map;
-pub use map::{DEFAULT_MAX_FILE_BYTES, MAX_FILE_BYTES, MIN_FILE_BYTES};
+pub use map::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, MIN_FILE_BYTES};
 use mapping::{Cells, Mapping};
 use memory::{Memory, SPARE};
 use retire::Removed;
@@ -402,12 +402,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it does not fit.
     pub fn put(&self, contents: &RoomContents) -> Result<(), StoreError> {
+        let _maintenance = self.maintenance();
+        let is_new = self.find(&contents.party, &contents.room).is_none();
         let room = self.room(&contents.party, &contents.room)?;
         for (kind, count) in &contents.counts {
-            let counter = self.counter_of(room, kind)?;
-            let cell = counter.cell();
+            let cell = self.counter_of(room, kind)?.cell();
             self.core.memory.cell(cell)[COUNT_WORD].fetch_max(*count, Ordering::SeqCst);
+            // Now, since the next flush would take it for a reaction of that moment.
+            flush::seal(&self.core, cell);
             self.core.mark(cell);
+        }
+        if let Some(active) = contents.active {
+            flush::set_active(&self.core, room.0, active, is_new);
+            self.core.mark(room.0);
         }
         Ok(())
     }

@@ -257,6 +257,25 @@ fn a_file_that_was_made_shorter_by_whatever_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_copy_that_was_being_sealed_when_the_process_died_is_sealed_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    react(&store, &[(0, 0, 5)]);
+    store.flush().unwrap();
+    react(&store, &[(0, 0, 2)]);
+    let room = store.find("main", "room 0 ").unwrap();
+    let cell = store.counter_of(room, "love").unwrap().cell();
+    store.core.memory.cell(cell)[format::SEALED_WORD].store(7, Ordering::SeqCst);
+    let torn = directory.path().join("torn");
+    let (store, _) = open_bytes(&torn, &fs::read(&path).unwrap()).unwrap();
+    assert_eq!(counts(&store, "main", "room 0 "), [("love".to_owned(), 7)]);
+    store.close().unwrap();
+    drop(store);
+    assert!(open(&torn).1.was_closed);
+}
+
+#[test]
 fn a_count_that_rot_made_smaller_comes_back_after_a_crash() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("counts");
