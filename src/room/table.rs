@@ -61,7 +61,7 @@ impl RoomTable {
         });
         entry.users += 1;
         if let Some(reactor) = watcher {
-            entry.room.watch(reactor);
+            entry.room.of_counts.watch(reactor);
         }
         RoomHandle {
             room: Arc::clone(&entry.room),
@@ -108,7 +108,7 @@ impl Drop for RoomHandle {
     fn drop(&mut self) {
         let mut rooms = self.table.rooms();
         if let Some(reactor) = self.watcher {
-            self.room.unwatch(reactor);
+            self.room.of_counts.unwatch(reactor);
         }
         if let Some(entry) = rooms.by_key.get_mut(&self.key) {
             entry.users -= 1;
