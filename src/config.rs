@@ -13,7 +13,7 @@ use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::message::DEFAULT_MAX_KIND_BYTES;
-use crate::reactor::rooms::DEFAULT_TICK;
+use crate::reactor::rooms::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK};
 use crate::reactor::{
     DEFAULT_BACKLOG, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_IN_FLIGHT_PERCENT,
     DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MIN_FREE_MEMORY_PERCENT,
@@ -117,6 +117,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MS", env = "OVATION_TICK_MS", default_value_t = DEFAULT_TICK.as_millis() as u64,
           value_parser = value_parser!(u64).range(1..=60_000))]
     pub tick_ms: u64,
+
+    /// How long it takes at most until those who ask with ?presence=1 are told that others have come
+    /// or left, in milliseconds; 0 to tell nobody
+    #[arg(long, value_name = "MS", env = "OVATION_PRESENCE_INTERVAL_MS",
+          default_value_t = DEFAULT_PRESENCE_INTERVAL.as_millis() as u64,
+          value_parser = value_parser!(u64).range(0..=3_600_000))]
+    pub presence_interval_ms: u64,
 
     /// A party to serve; may be given several times
     #[arg(

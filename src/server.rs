@@ -245,6 +245,7 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         origins: Origins::only(args.allow_origins.clone()),
         max_kind_bytes: args.max_kind_bytes,
         tick: Duration::from_millis(args.tick_ms),
+        presence_interval: optional_ms(args.presence_interval_ms),
         pressure: Pressure::new(args.in_flight_percent),
     }
 }

@@ -1,9 +1,11 @@
 //! HTTP: which room a target names, and how answers are written. Request in, response out, pure.
 
 mod origin;
+mod query;
 mod response;
 mod route;
 
 pub use origin::Origins;
-pub use response::Response;
+pub use query::query_has;
+pub use response::{Response, encode_stream_head};
 pub use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES, Route, Router};

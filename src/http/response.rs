@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use super::Origins;
+use crate::protocol::events;
 use crate::protocol::head::{HeadError, Request};
 use crate::protocol::upgrade::UpgradeError;
 
@@ -45,12 +46,7 @@ impl<'b> Response<'b> {
     /// Appends the response to `request` to `output`.
     pub fn encode(&self, request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
         self.encode_head(request.keep_alive, output);
-        if let Some(origin) = origins.header(request.origin) {
-            field(output, "Access-Control-Allow-Origin", origin);
-            if origin != "*" {
-                field(output, "Vary", "Origin");
-            }
-        }
+        encode_cors(request, origins, output);
         if request.method == "OPTIONS" {
             field(output, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
             field(output, "Access-Control-Allow-Headers", "Content-Type");
@@ -99,6 +95,28 @@ impl<'b> Response<'b> {
             (_, false) => "close",
         };
         field(output, "Connection", connection);
+    }
+}
+
+/// Appends the head of an event stream, which ends when the connection does. Proxies are asked not to
+/// collect what is to be seen at once.
+pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
+    output.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    field(output, "Content-Type", events::MEDIA_TYPE);
+    field(output, "Cache-Control", "no-store");
+    field(output, "X-Accel-Buffering", "no");
+    field(output, "Connection", "close");
+    encode_cors(request, origins, output);
+    output.extend_from_slice(b"\r\n");
+}
+
+/// Which page may read the answer.
+fn encode_cors(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
+    if let Some(origin) = origins.header(request.origin) {
+        field(output, "Access-Control-Allow-Origin", origin);
+        if origin != "*" {
+            field(output, "Vary", "Origin");
+        }
     }
 }
 

@@ -370,6 +370,9 @@ pub const PING: OpCode = OpCode::Control(Control::Ping);
 /// The opcode of a pong.
 pub const PONG: OpCode = OpCode::Control(Control::Pong);
 
+/// A ping without payload, as it is sent.
+pub const EMPTY_PING: [u8; 2] = [0x89, 0];
+
 /// Appends a close frame with `code` and `reason`, which is cut to what fits.
 pub fn encode_close(code: Option<CloseCode>, reason: &str, output: &mut Vec<u8>) {
     let mut payload = Vec::with_capacity(MAX_CONTROL_BYTES);

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::events;
+
 /// The default of the longest request head, in bytes.
 pub const DEFAULT_MAX_HEAD_BYTES: usize = 8192;
 /// The most header fields a request may have.
@@ -24,6 +26,8 @@ pub struct Request<'b> {
     pub origin: Option<&'b str>,
     /// The `Accept` field.
     pub accept: Option<&'b str>,
+    /// Whether `Accept` lists event streams.
+    pub accepts_events: bool,
     /// What the request says of WebSocket.
     pub websocket: WebSocketFields<'b>,
 }
@@ -147,6 +151,7 @@ impl<'b> Request<'b> {
             self.origin = Some(text.map_err(|_| HeadError::Malformed)?);
         } else if is("accept") {
             self.accept = text.ok();
+            self.accepts_events |= lists_media_type(header.value, events::MEDIA_TYPE);
         } else if is("content-length") {
             let length = text.ok().and_then(parse_length);
             if length.is_none() || content_length.is_some_and(|known| Some(known) != length) {
@@ -173,6 +178,17 @@ fn lists(value: &[u8], token: &str) -> bool {
     value
         .split(|&byte| byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether the list of media ranges `value` has `media_type`, whatever its parameters (RFC 9110,
+/// section 12.5.1).
+fn lists_media_type(value: &[u8], media_type: &str) -> bool {
+    value.split(|&byte| byte == b',').any(|item| {
+        let range = item.split(|&byte| byte == b';').next().unwrap_or(item);
+        range
+            .trim_ascii()
+            .eq_ignore_ascii_case(media_type.as_bytes())
+    })
 }
 
 #[cfg(test)]
@@ -202,6 +218,7 @@ mod tests {
                 content_length: 0,
                 origin: Some("https://a.example"),
                 accept: Some("*/*"),
+                accepts_events: false,
                 websocket: WebSocketFields {
                     upgrade: true,
                     connection: true,
@@ -210,6 +227,22 @@ mod tests {
                 },
             }
         );
+    }
+
+    #[test]
+    fn event_streams_are_found_among_what_is_accepted() {
+        for (accept, expected) in [
+            ("Accept: text/event-stream", true),
+            ("Accept: text/html, Text/Event-Stream;q=0.9", true),
+            ("Accept: text/event-stream\r\nAccept: */*", true),
+            ("Accept: */*", false),
+            ("Accept: text/event-streams", false),
+            ("A: text/event-stream", false),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{accept}\r\n\r\n");
+            let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+            assert_eq!(request.accepts_events, expected, "{accept}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The JSON of the application: `{"kind":"love"}` in, `{"love":3,"clap":1}` out.
+//! The JSON of the application: `{"kind":"love"}` in, `{"love":3,"clap":1}` out, and `{"$here":7}`
+//! to members that ask how many are here.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +10,8 @@ use thiserror::Error;
 
 /// The default of the longest kind, in bytes.
 pub const DEFAULT_MAX_KIND_BYTES: usize = 32;
+/// The key under which members are told how many are here. No kind may be called so.
+pub const HERE: &str = "$here";
 
 /// Why a message is not a reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -25,20 +28,24 @@ pub enum InvalidReaction {
     /// A kind with control characters.
     #[error("the kind has control characters")]
     ControlCharacter,
+    /// A kind that means something else in what members are sent.
+    #[error("the kind {HERE} is reserved")]
+    Reserved,
 }
 
 /// The kind that a message reacts with.
 ///
 /// The rules are those of `JSON.parse`: other fields are ignored, the last of duplicate keys
 /// wins, escapes are decoded, white space may surround everything. The kind must be a string,
-/// non-empty, at most `max_kind_bytes` long and without control characters.
+/// non-empty, at most `max_kind_bytes` long, without control characters, and not [`HERE`].
 ///
 /// # Errors
 /// [`InvalidReaction`] says which rule was broken.
 #[inline]
 pub fn parse_reaction(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidReaction> {
+    // Whether what begins with a dollar sign is reserved is seen there.
     if let Some(kind) = plain_kind(text)
-        && !kind.is_empty()
+        && kind.as_bytes().first().is_some_and(|first| *first != b'$')
         && kind.len() <= max_kind_bytes
     {
         return Ok(Cow::Borrowed(kind));
@@ -71,6 +78,9 @@ fn parse_any(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidR
     }
     if kind.chars().any(char::is_control) {
         return Err(InvalidReaction::ControlCharacter);
+    }
+    if kind == HERE {
+        return Err(InvalidReaction::Reserved);
     }
     Ok(kind)
 }
@@ -176,6 +186,11 @@ pub fn encode_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, output: &
     output.push(b'}');
 }
 
+/// How many are here, as JSON.
+pub fn encode_here(members: u64) -> Vec<u8> {
+    format!(r#"{{"{HERE}":{members}}}"#).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +209,8 @@ mod tests {
             (r#"{"kind":"\u2764"}"#, "❤"),
             (r#"{"\u006bind":"love"}"#, "love"),
             (r#"{"kind":"a\"b\\c\/d"}"#, r#"a"b\c/d"#),
+            (r#"{"kind":"$her"}"#, "$her"),
+            (r#"{"kind":"$"}"#, "$"),
             (
                 r#"{"id":7,"x":[1,{"kind":"no"}],"kind":"yes","z":null}"#,
                 "yes",
@@ -236,6 +253,8 @@ mod tests {
                 r#"{"kind":"123456789012345678901234567890123"}"#,
                 KindTooLong,
             ),
+            (r#"{"kind":"$here"}"#, Reserved),
+            (r#"{"kind":"\u0024here"}"#, Reserved),
         ] {
             assert_eq!(parse(text), Err(reason), "{text}");
         }

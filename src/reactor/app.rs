@@ -42,6 +42,15 @@ pub enum Next {
     Never,
 }
 
+/// What is spoken to an open connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// WebSocket frames.
+    Frames,
+    /// Server-sent events.
+    Events,
+}
+
 /// What a reactor serves.
 pub trait App {
     /// What an open connection is to the application. It lies in the slab, so keep it small.
@@ -61,6 +70,18 @@ pub trait App {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Result<Self::Member, Response<'static>>;
+
+    /// Lets the connection at `key` in as an event stream, if that is what `request` asks for and
+    /// may have: appends the response's head, and the events that come first, to `first`. Otherwise
+    /// it is a request like any other.
+    fn stream(
+        &mut self,
+        _key: u32,
+        _request: &Request<'_>,
+        _first: &mut Vec<u8>,
+    ) -> Option<Self::Member> {
+        None
+    }
 
     /// Takes a message. Frames that are appended to `reply` are sent to its sender alone.
     fn receive(
@@ -107,11 +128,13 @@ pub enum CloseReason {
     Overload,
     /// The server stops.
     Shutdown,
+    /// The operator closed the room.
+    Operator,
 }
 
 impl CloseReason {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Client,
@@ -126,6 +149,7 @@ impl CloseReason {
         Self::SocketError,
         Self::Overload,
         Self::Shutdown,
+        Self::Operator,
     ];
 
     /// The metric's label.
@@ -143,6 +167,7 @@ impl CloseReason {
             Self::SocketError => "socket_error",
             Self::Overload => "overload",
             Self::Shutdown => "shutdown",
+            Self::Operator => "operator",
         }
     }
 }

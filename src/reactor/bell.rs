@@ -6,11 +6,22 @@ use std::sync::{Mutex, PoisonError};
 
 use mio::Waker;
 
-/// A reactor's letter box: rooms that have changed, and whether it is to stop.
+/// What has happened to a room, which is named by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Its counts have changed.
+    Counts(u64),
+    /// Members have come or left.
+    Members(u64),
+    /// The operator closes it: its members must go.
+    Closed(u64),
+}
+
+/// A reactor's letter box: news of rooms, and whether it is to stop.
 #[derive(Debug)]
 pub struct Bell {
     waker: Waker,
-    changed_rooms: Mutex<Vec<u64>>,
+    news: Mutex<Vec<News>>,
     stop: AtomicBool,
 }
 
@@ -19,31 +30,25 @@ impl Bell {
     pub fn new(waker: Waker) -> Self {
         Self {
             waker,
-            changed_rooms: Mutex::default(),
+            news: Mutex::default(),
             stop: AtomicBool::new(false),
         }
     }
 
-    /// Tells the reactor that a room has changed. Only the first room wakes it.
-    pub fn room_changed(&self, room: u64) {
-        let mut rooms = self
-            .changed_rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        rooms.push(room);
-        if rooms.len() == 1 {
-            drop(rooms);
+    /// Tells the reactor what has happened. Only the first news wakes it.
+    pub fn tell(&self, what: News) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.push(what);
+        if news.len() == 1 {
+            drop(news);
             self.wake();
         }
     }
 
-    /// Moves the rooms that have changed to `rooms`.
-    pub fn take_changed_rooms(&self, rooms: &mut Vec<u64>) {
-        let mut changed = self
-            .changed_rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        rooms.append(&mut changed);
+    /// Moves the news to `all`.
+    pub fn take_news(&self, all: &mut Vec<News>) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        all.append(&mut news);
     }
 
     /// Tells the reactor to stop.

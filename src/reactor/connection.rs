@@ -32,6 +32,8 @@ pub(super) enum Phase<M> {
     Head { input: Box<[u8]> },
     /// A WebSocket, with a member of the application behind it.
     Open { decoder: Decoder, member: M },
+    /// A response that has no end: events for a member of the application.
+    Stream { member: M },
     /// All that matters was said: what still comes in is dropped until the peer closes too.
     Closing,
 }

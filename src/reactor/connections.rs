@@ -15,11 +15,11 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::Socket;
 
-use super::app::CloseReason;
+use super::app::{CloseReason, Wire};
 use super::connection::{Connection, Flags, Output, Phase};
 use super::metrics::ReactorMetrics;
 use super::slab::ChunkedSlab;
-use crate::protocol::frame;
+use crate::protocol::{events, frame};
 
 /// The connections of a reactor whose application has members `M`.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Connections<M> {
     /// Connections that failed where they could not be closed at once. By token, since one may
     /// be closed in another way, and its place be taken, before this is read.
     failed: Vec<(Token, CloseReason)>,
+    /// Connections that the application sends away.
+    dismissed: Vec<u32>,
     metrics: Arc<ReactorMetrics>,
 }
 
@@ -60,6 +62,7 @@ impl<M> Connections<M> {
             registry,
             next_generation: 0,
             failed: Vec::new(),
+            dismissed: Vec::new(),
             metrics,
         }
     }
@@ -78,10 +81,13 @@ impl<M> Connections<M> {
     #[inline]
     pub fn open_mut(&mut self, key: u32) -> Option<OpenConnection<'_, M>> {
         let connection = self.slab.get_mut(key)?;
-        let Phase::Open { member, .. } = &mut connection.phase else {
-            return None;
+        let (member, wire) = match &mut connection.phase {
+            Phase::Open { member, .. } => (member, Wire::Frames),
+            Phase::Stream { member } => (member, Wire::Events),
+            Phase::Head { .. } | Phase::Closing => return None,
         };
         Some(OpenConnection {
+            wire,
             token: token(key, connection.generation),
             member,
             socket: &connection.socket,
@@ -145,9 +151,18 @@ impl<M> Connections<M> {
         if !matches!(connection.phase, Phase::Closing) {
             self.metrics.closed(reason).add(1);
         }
-        match connection.phase {
+        self.member_of(connection.phase)
+    }
+
+    /// The member behind a connection that is no longer open.
+    fn member_of(&self, phase: Phase<M>) -> Option<M> {
+        match phase {
             Phase::Open { member, .. } => Some(member),
-            _ => None,
+            Phase::Stream { member } => {
+                self.metrics.streams.subtract(1);
+                Some(member)
+            }
+            Phase::Head { .. } | Phase::Closing => None,
         }
     }
 
@@ -165,10 +180,22 @@ impl<M> Connections<M> {
         if !matches!(connection.phase, Phase::Closing) {
             self.metrics.closed(reason).add(1);
         }
-        match std::mem::replace(&mut connection.phase, Phase::Closing) {
-            Phase::Open { member, .. } => Some(member),
-            _ => None,
-        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        self.member_of(phase)
+    }
+
+    /// What is spoken to the connection at `key`, if it is open.
+    pub(super) fn wire(&mut self, key: u32) -> Option<Wire> {
+        self.open_mut(key).map(|connection| connection.wire)
+    }
+
+    /// Sends the member at `key` away, with a goodbye, at the end of this turn.
+    pub fn dismiss(&mut self, key: u32) {
+        self.dismissed.push(key);
+    }
+
+    pub(super) fn next_dismissed(&mut self) -> Option<u32> {
+        self.dismissed.pop()
     }
 
     /// Sends replies to what the connection itself sent. What the socket doesn't take is kept,
@@ -247,14 +274,16 @@ impl<M> Connections<M> {
     }
 
     /// What the sweep does to one place in the slab: pings a silent connection, and gives up on
-    /// one that left the last ping unanswered for `patience_ms`.
+    /// one that left the last ping unanswered for `patience_ms`. A stream can't answer: TCP does.
     pub(super) fn sweep(&mut self, key: u32, now_ms: u32, patience_ms: u32) {
         let Some(connection) = self.slab.get_mut(key) else {
             return;
         };
-        if !matches!(connection.phase, Phase::Open { .. }) {
-            return;
-        }
+        let ping: &'static [u8] = match connection.phase {
+            Phase::Open { .. } => &frame::EMPTY_PING,
+            Phase::Stream { .. } => events::KEEP_ALIVE,
+            Phase::Head { .. } | Phase::Closing => return,
+        };
         if connection.flags.has(Flags::PINGED) {
             // A place can come round early when the slab has shrunk.
             if now_ms.wrapping_sub(connection.since_ms) < patience_ms {
@@ -267,16 +296,16 @@ impl<M> Connections<M> {
         if connection.flags.take(Flags::ACTIVE) || connection.output.is_some() {
             return;
         }
-        let mut ping = Vec::with_capacity(2);
-        frame::encode(frame::PING, &[], &mut ping);
-        match write(&connection.socket, &ping) {
+        match write(&connection.socket, ping) {
             // A full socket: TCP's own timeout watches over it.
             Ok(0) => {}
             Ok(sent) => {
-                connection.flags.set(Flags::PINGED);
-                connection.since_ms = now_ms;
-                let rest = Bytes::from(ping.split_off(sent));
-                if !rest.is_empty() {
+                if matches!(connection.phase, Phase::Open { .. }) {
+                    connection.flags.set(Flags::PINGED);
+                    connection.since_ms = now_ms;
+                }
+                if sent < ping.len() {
+                    let rest = Bytes::from_static(&ping[sent..]);
                     connection.output.get_or_insert_default().rest = rest;
                 }
             }
@@ -296,6 +325,8 @@ impl<M> Connections<M> {
 pub struct OpenConnection<'c, M> {
     /// What the application knows of it.
     pub member: &'c mut M,
+    /// What is spoken to it.
+    pub wire: Wire,
     token: Token,
     socket: &'c Socket,
     output: &'c mut Option<Box<Output>>,
@@ -305,7 +336,7 @@ pub struct OpenConnection<'c, M> {
 }
 
 impl<M> OpenConnection<'_, M> {
-    /// Sends a frame that is shared with others. A frame that the socket takes in part is kept
+    /// Sends a frame, or an event, that is shared with others. A frame that the socket takes in part is kept
     /// until the rest is sent; one that it doesn't take at all is not.
     #[inline]
     pub fn send(&mut self, frame: &Bytes) -> Sent {

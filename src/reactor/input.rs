@@ -89,7 +89,8 @@ impl<A: App> Reactor<A> {
                 self.process_frames(key, &mut buffer[..length]);
                 self.read_buffer = buffer;
             }
-            Some(Phase::Closing) | None => {}
+            // Nobody has anything to say on a stream.
+            Some(Phase::Stream { .. } | Phase::Closing) | None => {}
         }
     }
 
@@ -114,6 +115,12 @@ impl<A: App> Reactor<A> {
             self.metrics.requests.add(1);
             if request.websocket.upgrade {
                 return self.open(key, &request, &rest[length..]);
+            }
+            if request.accepts_events
+                && request.method == "GET"
+                && let Some(member) = self.app.stream(key, &request, &mut self.cork)
+            {
+                return self.open_stream(key, member);
             }
             self.app
                 .respond(&request, &rest[head_length..length], &mut self.cork);
@@ -189,6 +196,17 @@ impl<A: App> Reactor<A> {
         if !rest.is_empty() {
             self.process_frames(key, &mut rest.to_vec());
         }
+    }
+
+    /// Begins an event stream, of which the cork has the start. It has no end, so whatever else the
+    /// client sends is no request.
+    fn open_stream(&mut self, key: u32, member: A::Member) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.phase = Phase::Stream { member };
+            connection.flags.set(Flags::ACTIVE);
+            self.metrics.streams.add(1);
+        }
+        self.flush_cork(key);
     }
 
     fn process_frames(&mut self, key: u32, bytes: &mut [u8]) {

@@ -35,6 +35,8 @@ impl Gauge {
 pub struct ReactorMetrics {
     /// Connections that are open now.
     pub connections: Gauge,
+    /// Those of them that are event streams.
+    pub streams: Gauge,
     /// Connections that were accepted.
     pub accepted: Gauge,
     /// Bytes received.
@@ -47,9 +49,9 @@ pub struct ReactorMetrics {
     pub invalid_messages: Gauge,
     /// HTTP requests that were answered.
     pub requests: Gauge,
-    /// Frames handed to sockets by fan-outs.
+    /// Frames and events handed to sockets by fan-outs.
     pub frames_sent: Gauge,
-    /// Frames that a full socket made a member miss; it gets a newer one later.
+    /// Frames and events that a full socket made a member miss; it gets a newer one later.
     pub frames_conflated: Gauge,
     /// Turns of the loop.
     pub turns: Gauge,

@@ -48,8 +48,8 @@ use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
 pub use admission::{Admission, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
-pub use app::{App, CloseReason, Message, Next, Verdict};
-pub use bell::Bell;
+pub use app::{App, CloseReason, Message, Next, Verdict, Wire};
+pub use bell::{Bell, News};
 pub use connections::{Connections, OpenConnection, Sent};
 pub use limits::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_INVALID_MESSAGES,
@@ -64,9 +64,9 @@ pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
 use crate::protocol::close::CloseCode;
-use crate::protocol::frame;
+use crate::protocol::{events, frame};
 use admission::Addresses;
-use connection::{Connection, Flags, Phase};
+use connection::{Flags, Phase};
 use listener::{Accepted, refuse};
 use socket2::Socket;
 use timers::{Clock, Deadlines, Sweep};
@@ -242,6 +242,7 @@ impl<A: App> Reactor<A> {
         }
         self.accept();
         self.next = self.app.turn(self.now, &mut self.connections);
+        self.dismiss();
         self.expire();
         self.close_failed();
         self.give_memory_back();
@@ -489,6 +490,16 @@ impl<A: App> Reactor<A> {
         }
     }
 
+    /// Says goodbye to those that the application sends away.
+    fn dismiss(&mut self) {
+        while let Some(key) = self.connections.next_dismissed() {
+            if let Some(wire) = self.connections.wire(key) {
+                let goodbye = goodbye(wire, CloseCode::Normal, "closed by the operator");
+                self.finish(key, CloseReason::Operator, &goodbye);
+            }
+        }
+    }
+
     fn close_failed(&mut self) {
         while let Some((token, reason)) = self.connections.next_failed() {
             if let Some((key, _)) = self.connections.by_token(token) {
@@ -527,14 +538,9 @@ impl<A: App> Reactor<A> {
         self.listeners.clear();
         self.now = Instant::now();
         self.app.turn(self.now, &mut self.connections);
-        let mut goodbye = Vec::new();
-        frame::encode_close(Some(CloseCode::Away), "server stops", &mut goodbye);
         for key in 0..self.connections.end() {
-            if let Some(Connection {
-                phase: Phase::Open { .. },
-                ..
-            }) = self.connections.get_mut(key)
-            {
+            if let Some(wire) = self.connections.wire(key) {
+                let goodbye = goodbye(wire, CloseCode::Away, "server stops");
                 self.connections.reply(key, &goodbye);
             }
             self.close_if_drained(key);
@@ -571,6 +577,16 @@ impl<A: App> Reactor<A> {
             self.close(key, CloseReason::Shutdown);
         }
     }
+}
+
+/// What ends a connection that was open.
+fn goodbye(wire: Wire, code: CloseCode, why: &str) -> Vec<u8> {
+    let mut goodbye = Vec::new();
+    match wire {
+        Wire::Frames => frame::encode_close(Some(code), why, &mut goodbye),
+        Wire::Events => events::encode_close(code, &mut goodbye),
+    }
+    goodbye
 }
 
 fn listener_token(index: usize) -> Token {

@@ -7,28 +7,31 @@
 //! Whoever has changed counts calls [`Room::publish`], which moves the version on and names the
 //! reactors that must be told. The order makes nothing get lost: the counter is added to before
 //! the version moves, and a reactor calls [`Room::attend`] before it reads the version.
+//!
+//! How many members a room has is told in the same way to the reactors whose members want to know,
+//! and to no others.
 
+mod audience;
+mod encoded;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use thiserror::Error;
 
-use crate::protocol::frame;
-use crate::protocol::message::{encode_counts, encode_key};
+use crate::protocol::message::{encode_counts, encode_here, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
+use audience::Audience;
+pub use audience::MAX_REACTORS;
+pub use encoded::Encoded;
 pub use table::{DEFAULT_GRACE, DEFAULT_MAX_RESTING_ROOMS, RoomHandle, RoomTable};
 
 /// The default of the most kinds in a room.
 pub const DEFAULT_MAX_KINDS: usize = 64;
 /// The most that the limit on kinds can be set to.
 pub const MAX_KINDS: usize = 256;
-/// The most reactors that a room can tell of a change.
-pub const MAX_REACTORS: usize = 256;
-const WORD_BITS: usize = u64::BITS as usize;
 
 /// Why a reaction can't be counted.
 #[derive(Debug, Error)]
@@ -73,20 +76,8 @@ impl Default for RoomLimits {
 pub struct Counts {
     /// The version: of two, the later has the higher counts.
     pub version: u64,
-    frame: Bytes,
-    json_start: usize,
-}
-
-impl Counts {
-    /// A text frame with the counts.
-    pub fn frame(&self) -> &Bytes {
-        &self.frame
-    }
-
-    /// The counts as JSON.
-    pub fn json(&self) -> &[u8] {
-        &self.frame[self.json_start..]
-    }
+    /// The counts.
+    pub message: Encoded,
 }
 
 /// One room in memory.
@@ -98,10 +89,11 @@ pub struct Room {
     store: Arc<Store>,
     limits: Arc<RoomLimits>,
     version: AtomicU64,
-    /// A bit for each reactor that has members here.
-    watchers: Bits,
-    /// A bit for each reactor that was told of a change and hasn't attended to it yet.
-    notified: Bits,
+    members: AtomicU64,
+    /// The reactors that have members here.
+    of_counts: Audience,
+    /// The reactors that have members here who want to know how many there are.
+    of_members: Audience,
     state: Mutex<State>,
 }
 
@@ -121,8 +113,6 @@ struct Kind {
     shown: u64,
 }
 
-type Bits = [AtomicU64; MAX_REACTORS / WORD_BITS];
-
 impl Room {
     /// The room as the store has it; empty, and without a record, if it has none.
     fn load(party: &str, name: &str, store: &Arc<Store>, limits: &Arc<RoomLimits>) -> Self {
@@ -141,8 +131,9 @@ impl Room {
             store: Arc::clone(store),
             limits: Arc::clone(limits),
             version: AtomicU64::new(1),
-            watchers: Bits::default(),
-            notified: Bits::default(),
+            members: AtomicU64::new(0),
+            of_counts: Audience::default(),
+            of_members: Audience::default(),
             state: Mutex::new(state),
         }
     }
@@ -185,28 +176,50 @@ impl Room {
     /// attended.
     pub fn publish(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
         self.version.fetch_add(1, Ordering::SeqCst);
-        let mut newly = [0; MAX_REACTORS / WORD_BITS];
-        for (index, word) in newly.iter_mut().enumerate() {
-            let own = match by {
-                Some(reactor) if reactor / WORD_BITS == index => 1 << (reactor % WORD_BITS),
-                _ => 0,
-            };
-            let wanted = self.watchers[index].load(Ordering::SeqCst) & !own;
-            if wanted != 0 {
-                *word = wanted & !self.notified[index].fetch_or(wanted, Ordering::SeqCst);
-            }
-        }
-        newly.into_iter().enumerate().flat_map(|(index, word)| {
-            (0..WORD_BITS)
-                .filter(move |bit| word >> bit & 1 == 1)
-                .map(move |bit| index * WORD_BITS + bit)
-        })
+        self.of_counts.tell(by)
     }
 
     /// Lets `reactor` be told of the next change. What it reads afterwards covers all before.
     pub fn attend(&self, reactor: usize) {
-        let (word, bit) = place(reactor);
-        self.notified[word].fetch_and(!bit, Ordering::SeqCst);
+        self.of_counts.attend(reactor);
+    }
+
+    /// Counts a member who came, and gives the reactors that must be told.
+    pub fn member_came(&self) -> impl Iterator<Item = usize> + use<> {
+        self.members.fetch_add(1, Ordering::SeqCst);
+        self.of_members.tell(None)
+    }
+
+    /// The same of a member who left.
+    pub fn member_left(&self) -> impl Iterator<Item = usize> + use<> {
+        self.members.fetch_sub(1, Ordering::SeqCst);
+        self.of_members.tell(None)
+    }
+
+    /// How many members there are, those of all reactors together.
+    pub fn members(&self) -> u64 {
+        self.members.load(Ordering::SeqCst)
+    }
+
+    /// How many members there are, as those get it who want to know.
+    pub fn here(&self) -> (u64, Encoded) {
+        let members = self.members();
+        (members, Encoded::new(&encode_here(members)))
+    }
+
+    /// From now on `reactor` is told when members come and leave.
+    pub fn watch_members(&self, reactor: usize) {
+        self.of_members.watch(reactor);
+    }
+
+    /// From now on it is not.
+    pub fn unwatch_members(&self, reactor: usize) {
+        self.of_members.unwatch(reactor);
+    }
+
+    /// Lets `reactor` be told when the next member comes or leaves.
+    pub fn attend_members(&self, reactor: usize) {
+        self.of_members.attend(reactor);
     }
 
     /// The version now.
@@ -223,19 +236,17 @@ impl Room {
         if let Some(encoded) = state.encoded.as_ref().filter(|it| it.version == version) {
             return encoded.clone();
         }
-        let mut json = Vec::with_capacity(state.encoded.as_ref().map_or(64, |it| it.frame.len()));
+        let size = state.encoded.as_ref().map_or(64, |it| it.message.len());
+        let mut json = Vec::with_capacity(size / 2);
         let counts = state.kinds.iter_mut().map(|kind| {
             kind.shown = kind.shown.max(kind.counter.get());
             (&*kind.key, kind.shown)
         });
         // A kind that was added and not yet counted is not shown.
         encode_counts(counts.filter(|(_, count)| *count > 0), &mut json);
-        let mut framed = Vec::with_capacity(json.len() + 10);
-        frame::encode(frame::TEXT, &json, &mut framed);
         let counts = Counts {
             version,
-            json_start: framed.len() - json.len(),
-            frame: framed.into(),
+            message: Encoded::new(&json),
         };
         state.encoded = Some(counts.clone());
         counts
@@ -265,18 +276,6 @@ impl Room {
         self.state().record.is_some()
     }
 
-    fn watch(&self, reactor: usize) {
-        // It may have left without attending to what it was last told.
-        self.attend(reactor);
-        let (word, bit) = place(reactor);
-        self.watchers[word].fetch_or(bit, Ordering::SeqCst);
-    }
-
-    fn unwatch(&self, reactor: usize) {
-        let (word, bit) = place(reactor);
-        self.watchers[word].fetch_and(!bit, Ordering::SeqCst);
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change to the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -292,10 +291,6 @@ impl From<(String, Counter)> for Kind {
             shown: 0,
         }
     }
-}
-
-fn place(reactor: usize) -> (usize, u64) {
-    (reactor / WORD_BITS, 1 << (reactor % WORD_BITS))
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl RoomTable {
         entry.users += 1;
         entry.rests_until = None;
         if let Some(reactor) = watcher {
-            entry.room.watch(reactor);
+            entry.room.of_counts.watch(reactor);
         }
         RoomHandle {
             room: Arc::clone(&entry.room),
@@ -135,7 +135,7 @@ impl RoomTable {
     fn leave(&self, key: &Key, room: &Room, watcher: Option<usize>) {
         let mut rooms = self.rooms();
         if let Some(reactor) = watcher {
-            room.unwatch(reactor);
+            room.of_counts.unwatch(reactor);
         }
         let Some(entry) = rooms.by_key.get_mut(key) else {
             return;

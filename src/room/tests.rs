@@ -9,7 +9,7 @@ fn table(limits: RoomLimits) -> Arc<RoomTable> {
 }
 
 fn json(room: &Room) -> String {
-    String::from_utf8(room.counts().json().to_vec()).unwrap()
+    String::from_utf8(room.counts().message.json().to_vec()).unwrap()
 }
 
 #[test]
@@ -29,11 +29,14 @@ fn the_counts_are_encoded_once_for_a_version() {
     let table = table(RoomLimits::default());
     let room = table.enter("main", "talk", None);
     let first = room.counts();
-    assert_eq!(first.frame().as_ptr(), room.counts().frame().as_ptr());
+    assert_eq!(
+        first.message.frame().as_ptr(),
+        room.counts().message.frame().as_ptr()
+    );
     room.counter("love").unwrap().add(1);
     room.publish(None).for_each(drop);
     assert!(room.counts().version > first.version);
-    assert_eq!(&room.counts().frame()[..2], [0x81, 10]);
+    assert_eq!(&room.counts().message.frame()[..2], [0x81, 10]);
 }
 
 #[test]
@@ -168,4 +171,32 @@ fn threads_that_meet_in_a_new_room_count_on_one_counter() {
         }
     });
     assert_eq!(json(&table.enter("main", "talk", None)), r#"{"love":4000}"#);
+}
+
+#[test]
+fn a_message_has_two_forms() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", None);
+    room.counter("love").unwrap().add(7);
+    let message = room.counts().message;
+    assert_eq!(&message.frame()[..], b"\x81\x0a{\"love\":7}");
+    assert_eq!(&message.event()[..], b"data: {\"love\":7}\n\n");
+    assert_eq!(message.json(), br#"{"love":7}"#);
+}
+
+#[test]
+fn members_are_counted_and_told_only_where_somebody_wants_to_know() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", Some(0));
+    assert_eq!(room.member_came().count(), 0);
+    room.watch_members(3);
+    assert_eq!(room.member_came().collect::<Vec<_>>(), [3]);
+    assert_eq!(room.member_came().count(), 0, "told, and not attended yet");
+    assert_eq!(room.here().1.json(), br#"{"$here":3}"#);
+    room.attend_members(3);
+    assert_eq!(room.member_left().collect::<Vec<_>>(), [3]);
+    assert_eq!(room.members(), 2);
+    room.attend_members(3);
+    room.unwatch_members(3);
+    assert_eq!(room.member_left().count(), 0);
 }

@@ -12,7 +12,7 @@ const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
 /// Waits until no thread has woken up for a while.
-fn settle(server: &Server) -> u64 {
+pub(crate) fn settle(server: &Server) -> u64 {
     let (mut last, mut since) = (switches(server), Instant::now());
     eventually("half a second without a wake-up", || {
         let now = switches(server);

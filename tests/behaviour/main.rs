@@ -6,6 +6,7 @@
 //! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
 //! - `disk`: a disk that is full, fails or is slow; a damaged snapshot; rooms that are removed.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
+//! - `sse`: event streams. `presence`: how many are here.
 //! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
 //! - `support`: the server process, the clients and the clocks that the others stand on.
 #![allow(
@@ -23,6 +24,8 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod presence;
 mod rooms;
 mod slow;
+mod sse;
 mod support;

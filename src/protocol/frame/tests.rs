@@ -219,3 +219,10 @@ proptest! {
         prop_assert!(closes);
     }
 }
+
+#[test]
+fn the_empty_ping_is_what_encoding_gives() {
+    let mut output = Vec::new();
+    encode(PING, &[], &mut output);
+    assert_eq!(output, EMPTY_PING);
+}

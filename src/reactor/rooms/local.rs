@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::roll::{Cursor, Place, Roll};
 use crate::room::{RoomError, RoomHandle};
 use crate::store::Counter;
 
@@ -10,15 +11,32 @@ use crate::store::Counter;
 pub(super) struct LocalRoom {
     pub(super) handle: RoomHandle,
     pub(super) key: (Box<str>, Box<str>),
-    /// The keys of the connections of its members.
-    pub(super) members: Vec<u32>,
+    pub(super) roll: Roll,
     kinds: Vec<LocalKind>,
     /// The kind of the last reaction: most often it is that of the next.
     last_kind: usize,
     /// Whether any delta is not added yet.
     pub(super) has_pending: bool,
-    pub(super) broadcast: Broadcast,
+    /// By [`Topic`].
+    pub(super) broadcasts: [Broadcast; Topic::COUNT],
+    /// The number of members that all who want to know it were told last, if all were told the same.
+    pub(super) here: Option<u64>,
     warned: bool,
+}
+
+/// What a broadcast is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    /// The counts.
+    Counts,
+    /// How many members there are.
+    Members,
+    /// Goodbye: the room is closed.
+    Closing,
+}
+
+impl Topic {
+    pub(super) const COUNT: usize = 3;
 }
 
 #[derive(Debug)]
@@ -39,16 +57,13 @@ pub(super) enum Broadcast {
     Pass(Pass),
 }
 
-/// A pass over the members, from the last to the first: one that joins comes at the end and has
-/// the counts already, and one that moves into the place of one that left is met again or was
-/// met before.
+/// A pass over the members.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
     pub(super) began: Instant,
-    /// The version when it began.
-    pub(super) version: u64,
-    /// Members before this position are still to be served.
-    pub(super) cursor: usize,
+    pub(super) cursor: Cursor,
+    /// Whether there was another change since it began.
+    pub(super) again: bool,
 }
 
 impl LocalRoom {
@@ -56,11 +71,12 @@ impl LocalRoom {
         Self {
             handle,
             key,
-            members: Vec::new(),
+            roll: Roll::default(),
             kinds: Vec::new(),
             last_kind: 0,
             has_pending: false,
-            broadcast: Broadcast::Idle { not_before: None },
+            broadcasts: [Broadcast::Idle { not_before: None }; Topic::COUNT],
+            here: None,
             warned: false,
         }
     }
@@ -102,25 +118,35 @@ impl LocalRoom {
         self.has_pending = false;
     }
 
-    /// Appends a member; gives its position.
-    pub(super) fn add_member(&mut self, key: u32) -> u32 {
-        self.members.push(key);
-        (self.members.len() - 1) as u32
+    /// Adds a member of `reactor`.
+    pub(super) fn add_member(&mut self, key: u32, is_curious: bool, reactor: usize) -> Place {
+        if is_curious && self.roll.curious_count() == 0 {
+            self.handle.watch_members(reactor);
+        }
+        self.roll.add(key, is_curious)
     }
 
-    /// Takes the member at `position` out; gives the key of the one that now has its position.
-    pub(super) fn remove_member(&mut self, position: u32) -> Option<u32> {
-        let position = position as usize;
-        self.members.swap_remove(position);
-        if self.members.len() < self.members.capacity() / 4 {
-            self.members.shrink_to(self.members.len() * 2);
+    /// Takes the member at `place` out; gives the key of the one that now has its place.
+    pub(super) fn remove_member(&mut self, place: Place, reactor: usize) -> Option<u32> {
+        let moved = self.roll.remove(place);
+        if place.is_curious() && self.roll.curious_count() == 0 {
+            self.handle.unwatch_members(reactor);
         }
-        self.members.get(position).copied()
+        moved
+    }
+
+    /// One member was told that so many are here.
+    pub(super) fn told_one(&mut self, members: u64) {
+        if self.roll.curious_count() == 1 {
+            self.here = Some(members);
+        } else if self.here != Some(members) {
+            self.here = None;
+        }
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        let is_idle = matches!(self.broadcast, Broadcast::Idle { .. });
-        self.members.is_empty() && !self.has_pending && is_idle
+        let is_idle = |broadcast: &Broadcast| matches!(broadcast, Broadcast::Idle { .. });
+        self.roll.is_empty() && !self.has_pending && self.broadcasts.iter().all(is_idle)
     }
 
     /// Says once for each room that its reactions can't be stored.

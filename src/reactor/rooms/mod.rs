@@ -1,7 +1,7 @@
 //! The application of this server: members of rooms, their reactions, and the counts they see.
 //!
 //! - This file: joining, leaving, HTTP, and a reaction's way into the room's counter.
-//! - `local`: what a reactor keeps of each room that it has members in.
+//! - `local`: what a reactor keeps of each room that it has members in; `roll`: those members.
 //! - `fanout`: when a room's counts are sent, and to whom.
 //!
 //! A reaction first goes into the reactor's own pending delta: no cache line that another
@@ -9,6 +9,7 @@
 
 mod fanout;
 mod local;
+mod roll;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,19 +17,25 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::app::{App, Message, Next, Verdict};
-use super::bell::Bell;
+use super::app::{App, Message, Next, Verdict, Wire};
+use super::bell::{Bell, News};
 use super::connections::Connections;
 use super::pressure::Pressure;
-use crate::http::{Origins, Response, Route, Router};
+use crate::http::{Origins, Response, Route, Router, encode_stream_head, query_has};
 use crate::protocol::head::Request;
 use crate::protocol::message::parse_reaction;
 use crate::room::{Room, RoomError, RoomTable};
 use fanout::Fanout;
-use local::LocalRoom;
+use local::{LocalRoom, Topic};
+use roll::Place;
 
 /// The default of the time between two broadcasts of a room.
 pub const DEFAULT_TICK: Duration = Duration::from_millis(50);
+/// The default of how long it takes at most until members that ask are told that others have come
+/// or left.
+pub const DEFAULT_PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+/// What a member's query has to say for that.
+const PRESENCE: (&str, &str) = ("presence", "1");
 
 /// What all reactors share, and their settings.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub struct Shared {
     pub max_kind_bytes: usize,
     /// The least time between two broadcasts of a room.
     pub tick: Duration,
+    /// How long news of members coming and leaving are collected; nobody is told, if `None`.
+    pub presence_interval: Option<Duration>,
     /// Whether too much is in flight.
     pub pressure: Pressure,
 }
@@ -54,8 +63,8 @@ pub struct Shared {
 pub struct Membership {
     /// The room, by its place among the reactor's.
     room: u32,
-    /// The place in its list of members.
-    position: u32,
+    /// The place on its roll.
+    place: Place,
     /// The version of the counts that were last sent; it wraps.
     sent: u32,
 }
@@ -75,7 +84,7 @@ pub struct Rooms {
     by_id: HashMap<u64, u32>,
     /// Rooms with pending deltas.
     touched: Vec<u32>,
-    changed: Vec<u64>,
+    news: Vec<News>,
     fanout: Fanout,
 }
 
@@ -84,13 +93,13 @@ impl Rooms {
     pub fn new(number: usize, shared: Arc<Shared>) -> Self {
         Self {
             number,
-            fanout: Fanout::new(shared.tick),
+            fanout: Fanout::new(shared.tick, shared.presence_interval.unwrap_or_default()),
             shared,
             rooms: Slab::new(),
             by_name: HashMap::new(),
             by_id: HashMap::new(),
             touched: Vec::new(),
-            changed: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -128,23 +137,60 @@ impl Rooms {
             };
             local.flush();
             announce(&self.shared, &local.handle, Some(self.number));
-            self.fanout.room_changed(index, local, now);
+            self.fanout.changed(Topic::Counts, index, local, now);
             self.release_if_unused(index);
         }
     }
 
-    /// Takes note of the rooms that others have changed.
+    /// Takes note of what has happened to rooms.
     fn read_bell(&mut self, now: Instant) {
-        let mut changed = std::mem::take(&mut self.changed);
-        self.shared.bells[self.number].take_changed_rooms(&mut changed);
-        for id in changed.drain(..) {
+        let mut all = std::mem::take(&mut self.news);
+        self.shared.bells[self.number].take_news(&mut all);
+        for news in all.drain(..) {
+            let (topic, id) = match news {
+                News::Counts(id) => (Topic::Counts, id),
+                News::Members(id) => (Topic::Members, id),
+                News::Closed(id) => (Topic::Closing, id),
+            };
             if let Some(index) = self.by_id.get(&id)
                 && let Some(local) = self.rooms.get_mut(*index as usize)
             {
-                self.fanout.room_changed(*index, local, now);
+                self.fanout.changed(topic, *index, local, now);
             }
         }
-        self.changed = changed;
+        self.news = all;
+    }
+
+    /// Lets the connection at `key` into a room. The messages that it gets first are appended to
+    /// `first`.
+    fn enter(
+        &mut self,
+        (party, name): (&str, &str),
+        key: u32,
+        (target, wire): (&str, Wire),
+        first: &mut Vec<u8>,
+    ) -> Membership {
+        let is_curious = self.shared.presence_interval.is_some() && query_has(target, PRESENCE);
+        let index = self.local(party, name);
+        let local = &mut self.rooms[index as usize];
+        tell(
+            &self.shared,
+            local.handle.member_came(),
+            News::Members(local.handle.id()),
+        );
+        let place = local.add_member(key, is_curious, self.number);
+        let counts = local.handle.counts();
+        first.extend_from_slice(fanout::form(&counts.message, wire));
+        if is_curious {
+            let (members, here) = local.handle.here();
+            first.extend_from_slice(fanout::form(&here, wire));
+            local.told_one(members);
+        }
+        Membership {
+            room: index,
+            place,
+            sent: counts.version as u32,
+        }
     }
 
     /// Counts a reaction that came by HTTP, at once, and gives the counts with it.
@@ -152,7 +198,7 @@ impl Rooms {
         let handle = self.shared.table.enter(party, name, None);
         handle.counter(kind)?.add(1);
         announce(&self.shared, &handle, None);
-        Ok(handle.counts().json().to_vec())
+        Ok(handle.counts().message.json().to_vec())
     }
 
     fn response(&mut self, request: &Request<'_>, body: &[u8]) -> Response<'static> {
@@ -167,7 +213,7 @@ impl Rooms {
         match request.method {
             "GET" | "HEAD" => {
                 let handle = shared.table.enter(party, room, None);
-                Response::json(200, handle.counts().json().to_vec())
+                Response::json(200, handle.counts().message.json().to_vec())
             }
             "POST" => match parse_body(body, shared.max_kind_bytes) {
                 Ok(kind) => match self.react(party, room, &kind) {
@@ -187,9 +233,11 @@ impl Rooms {
 
 /// Publishes a change of the room and rings for the reactors that must know.
 fn announce(shared: &Shared, room: &Room, by: Option<usize>) {
-    for reactor in room.publish(by) {
-        shared.bells[reactor].room_changed(room.id());
-    }
+    tell(shared, room.publish(by), News::Counts(room.id()));
+}
+
+fn tell(shared: &Shared, reactors: impl Iterator<Item = usize>, news: News) {
+    reactors.for_each(|reactor| shared.bells[reactor].tell(news));
 }
 
 fn parse_body(body: &[u8], max_kind_bytes: usize) -> Result<String, String> {
@@ -222,15 +270,26 @@ impl App for Rooms {
         let Route::Room { party, room } = &route else {
             return Err(route.refusal());
         };
-        let index = self.local(party, room);
-        let local = &mut self.rooms[index as usize];
-        let counts = local.handle.counts();
-        first.extend_from_slice(counts.frame());
-        Ok(Membership {
-            room: index,
-            position: local.add_member(key),
-            sent: counts.version as u32,
-        })
+        let wire = (request.target, Wire::Frames);
+        Ok(self.enter((party, room), key, wire, first))
+    }
+
+    fn stream(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        first: &mut Vec<u8>,
+    ) -> Option<Membership> {
+        let shared = Arc::clone(&self.shared);
+        let Route::Room { party, room } = &shared.router.route(request.target) else {
+            return None;
+        };
+        if !shared.origins.allow(request.origin) {
+            return None;
+        }
+        encode_stream_head(request, &shared.origins, first);
+        let wire = (request.target, Wire::Events);
+        Some(self.enter((party, room), key, wire, first))
     }
 
     #[inline]
@@ -265,11 +324,16 @@ impl App for Rooms {
 
     fn leave(&mut self, member: Membership, connections: &mut Connections<Membership>) {
         let local = &mut self.rooms[member.room as usize];
-        if let Some(moved) = local.remove_member(member.position)
+        if let Some(moved) = local.remove_member(member.place, self.number)
             && let Some(other) = connections.open_mut(moved)
         {
-            other.member.position = member.position;
+            other.member.place = member.place;
         }
+        tell(
+            &self.shared,
+            local.handle.member_left(),
+            News::Members(local.handle.id()),
+        );
         self.release_if_unused(member.room);
     }
 
@@ -277,20 +341,26 @@ impl App for Rooms {
         let Some(connection) = connections.open_mut(key) else {
             return;
         };
-        let counts = self.rooms[connection.member.room as usize].handle.counts();
-        fanout::send(key, &counts, connections);
+        let is_curious = connection.member.place.is_curious();
+        let local = &mut self.rooms[connection.member.room as usize];
+        fanout::send(key, &local.handle.counts(), connections);
+        if is_curious {
+            let (members, here) = local.handle.here();
+            fanout::send_here(key, &here, connections);
+            local.told_one(members);
+        }
     }
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> Next {
         self.flush(now);
         self.read_bell(now);
         self.fanout.begin_turn(now, &self.shared.pressure);
-        while let Some(index) = self.fanout.next_pass() {
+        while let Some((index, topic)) = self.fanout.next_pass() {
             let Some(local) = self.rooms.get_mut(index as usize) else {
                 continue;
             };
-            let has_ended = self.fanout.run(index, local, self.number, now, connections);
-            if has_ended {
+            let fanout = &mut self.fanout;
+            if fanout.run(topic, index, local, self.number, now, connections) {
                 self.release_if_unused(index);
             }
         }

@@ -1,6 +1,7 @@
 //! What the tests stand on: a server process, clients, and waits that have an end.
 
 mod client;
+mod events;
 mod http;
 mod process;
 mod server;
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Counts, dial, reaction};
+pub(crate) use events::{EventStream, Item, stream_request};
 pub(crate) use http::{Http, post_request, upgrade_head};
 pub(crate) use process::{cpu_time, open_sockets, resident_bytes, switches, switches_of};
 pub(crate) use server::{Server, directory, refused};
