@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,8 +20,13 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    fn start_with(directory: &Path, arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_ovation"))
             .args(["--listen", "127.0.0.1:0", "--flush-interval-ms", "5"])
+            .args(arguments)
             .current_dir(directory)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -288,4 +294,32 @@ fn a_damaged_file_has_an_exit_code_of_its_own() {
     assert_eq!(fs::read(&file).unwrap(), bytes);
     let (code, _) = failed(home.path(), &["verify", "nothing"], "");
     assert_eq!(code, 4);
+}
+
+#[test]
+fn a_server_removes_rooms_that_have_been_quiet_for_too_long() {
+    let home = tempfile::tempdir().unwrap();
+    let old = r#"{"party":"main","room":"old","active":1700000000,"counts":{"love":1}}"#;
+    let new = r#"{"party":"main","room":"new","counts":{"love":1}}"#;
+    done(
+        home.path(),
+        &["import", "ovation.snapshot"],
+        &format!("{old}\n{new}"),
+    );
+    let server = Server::start_with(home.path(), &["--room-ttl", "30d"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let rooms = lines(&done(home.path(), &["export"], ""));
+        if rooms.len() == 1 {
+            assert_eq!(rooms[0]["room"], "new");
+            break;
+        }
+        assert!(Instant::now() < deadline, "both are still there");
+        thread::sleep(Duration::from_millis(10));
+    }
+    // What is counted there now begins at zero.
+    server.react("old", "clap", 1);
+    server.stop();
+    let exported = done(home.path(), &["export"], "");
+    assert!(exported.contains(r#""counts":{"clap":1}"#), "{exported}");
 }
