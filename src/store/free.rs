@@ -14,6 +14,8 @@ const MAX_PROBES: usize = 64;
 pub(super) struct FreeCells {
     /// Their lengths by their starts; no two touch.
     runs: BTreeMap<u32, u32>,
+    /// How many cells these are.
+    freed_cells: u32,
     next_cell: u32,
 }
 
@@ -21,6 +23,7 @@ impl FreeCells {
     pub(super) fn new(next_cell: u32) -> Self {
         Self {
             runs: BTreeMap::new(),
+            freed_cells: 0,
             next_cell,
         }
     }
@@ -37,7 +40,7 @@ impl FreeCells {
 
     /// How many cells before the end are free.
     pub(super) fn freed_cells(&self) -> u32 {
-        self.runs.values().sum()
+        self.freed_cells
     }
 
     /// Cells for a new record: freed ones, or the next.
@@ -48,6 +51,7 @@ impl FreeCells {
         let fits = |(_, length): &(&u32, &u32)| **length >= cells;
         if let Some((&start, &length)) = self.runs.iter().take(MAX_PROBES).find(fits) {
             self.runs.remove(&start);
+            self.freed_cells -= cells;
             if length > cells {
                 self.runs.insert(start + cells, length - cells);
             }
@@ -64,6 +68,7 @@ impl FreeCells {
 
     /// Lets cells be used again. Their first words are zero, on the disk too.
     pub(super) fn give_back(&mut self, cell: u32, cells: u32) {
+        self.freed_cells += cells;
         let (mut start, mut length) = (cell, cells);
         if let Some((&before, &its_length)) = self.runs.range(..cell).next_back()
             && before + its_length == cell
