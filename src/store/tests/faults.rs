@@ -96,7 +96,7 @@ fn fill(store: &Store) -> (RoomId, usize) {
 
 #[test]
 fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     let rooms = {
         let (store, disk) = open_switched(&path);
@@ -152,7 +152,7 @@ fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved()
 
 #[test]
 fn what_is_in_memory_has_a_limit_and_is_not_forgotten_in_silence() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
     disk.is_full.store(true, Ordering::SeqCst);
@@ -167,7 +167,7 @@ fn what_is_in_memory_has_a_limit_and_is_not_forgotten_in_silence() {
 
 #[test]
 fn a_flush_that_fails_is_done_again_with_all_of_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
     let room = store.room("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
@@ -192,7 +192,7 @@ fn a_flush_that_fails_is_done_again_with_all_of_it() {
 
 #[test]
 fn nobody_but_the_flusher_waits_for_a_slow_disk() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
     let room = store.room("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
@@ -216,7 +216,7 @@ fn nobody_but_the_flusher_waits_for_a_slow_disk() {
 
 #[test]
 fn only_what_has_changed_is_synced() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
     let mut counters = Vec::new();
     for number in 0..2000 {

@@ -43,7 +43,7 @@ fn react(store: &Store, reactions: &[(usize, usize, u64)]) {
 }
 
 /// The new image with the sectors of the old one where the bits say so.
-fn mix(old: &[u8], new: &[u8], sector_bytes: usize, bits: &[bool]) -> Vec<u8> {
+pub(super) fn mix(old: &[u8], new: &[u8], sector_bytes: usize, bits: &[bool]) -> Vec<u8> {
     let mut mixed = new.to_vec();
     for (index, is_old) in bits
         .iter()
@@ -81,7 +81,7 @@ proptest! {
         bits in prop::collection::vec(any::<bool>(), 97),
         is_short: bool,
     ) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let path = directory.path().join("counts");
         let (store, _) = open_switched(&path);
         react(&store, &before);
@@ -155,7 +155,7 @@ fn closed(path: &Path) -> All {
 
 #[test]
 fn every_flipped_bit_of_a_closed_file_is_found_or_harmless() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("closed");
     let whole = closed(&path);
     assert_eq!(whole.len(), 3);
@@ -191,7 +191,7 @@ fn every_flipped_bit_of_a_closed_file_is_found_or_harmless() {
 
 #[test]
 fn every_flipped_bit_leaves_something_to_salvage_and_never_a_wrong_count() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("closed");
     let whole = closed(&path);
     let bytes = fs::read(&path).unwrap();
@@ -222,7 +222,7 @@ fn every_flipped_bit_leaves_something_to_salvage_and_never_a_wrong_count() {
 
 #[test]
 fn a_file_that_was_made_shorter_by_whatever_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("closed");
     closed(&path);
     let bytes = fs::read(&path).unwrap();
@@ -258,7 +258,7 @@ fn a_file_that_was_made_shorter_by_whatever_is_refused_and_left_alone() {
 
 #[test]
 fn a_copy_that_was_being_sealed_when_the_process_died_is_sealed_anew() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
     react(&store, &[(0, 0, 5)]);
@@ -277,7 +277,7 @@ fn a_copy_that_was_being_sealed_when_the_process_died_is_sealed_anew() {
 
 #[test]
 fn a_count_that_rot_made_smaller_comes_back_after_a_crash() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
     react(&store, &[(0, 0, 1 << 20), (0, 1, 3)]);

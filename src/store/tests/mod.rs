@@ -16,6 +16,12 @@ const NEW: OpenReport = OpenReport {
     salvaged: None,
 };
 
+/// In memory where that can be had: what a disk makes of syncs is not what is tested here.
+fn directory() -> tempfile::TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn open(path: &Path) -> (Store, OpenReport) {
     Store::open(path, &StoreLimits::default()).unwrap()
 }
@@ -39,7 +45,7 @@ fn counts(store: &Store, party: &str, room: &str) -> Vec<(String, u64)> {
 
 #[test]
 fn counts_come_back_in_the_order_of_their_kinds() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     {
         let (store, report) = open(&path);
@@ -97,7 +103,7 @@ fn limits_are_errors() {
 
 #[test]
 fn a_second_opener_is_told_who_holds_the_file() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("counts");
     let _held = open(&path);
     let error = Store::open(&path, &StoreLimits::default()).unwrap_err();
@@ -109,7 +115,7 @@ fn a_second_opener_is_told_who_holds_the_file() {
 
 #[test]
 fn foreign_files_are_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("foreign");
     for content in [b"x".repeat(10), b"PNG ".repeat(5000), vec![1; 4096]] {
         std::fs::write(&path, &content).unwrap();
@@ -121,7 +127,7 @@ fn foreign_files_are_refused_and_left_alone() {
 
 #[test]
 fn a_file_that_was_only_just_created_is_completed() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("blank");
     std::fs::write(&path, vec![0; 1 << 20]).unwrap();
     assert_eq!(open(&path).1, NEW);
@@ -130,7 +136,7 @@ fn a_file_that_was_only_just_created_is_completed() {
 
 #[test]
 fn many_rooms_grow_the_file_and_come_back() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("many");
     let rooms = 20_000;
     {
