@@ -154,3 +154,21 @@ fn many_rooms_grow_the_file_and_come_back() {
         assert_eq!(counts(&store, "main", &room), [("love".to_owned(), n)]);
     }
 }
+
+#[test]
+fn a_file_that_was_closed_is_open_again_from_the_first_moment() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    for round in 1..=3 {
+        let (store, report) = open(&path);
+        assert!(report.was_closed, "in round {round}");
+        let room = store.room("main", "talk").unwrap();
+        store.counter_of(room, "love").unwrap().add(1);
+        // It dies here, and the next one must not take what it counted for rot.
+        drop(store);
+        let (store, report) = open(&path);
+        assert!(!report.was_closed);
+        assert_eq!(counts(&store, "main", "talk"), [("love".to_owned(), round)]);
+        store.close().unwrap();
+    }
+}
