@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::error::{OpenError, StoreError};
 use super::format::{self, CELL_BYTES, FIRST_CELL, HeaderError, LENGTH_WORD, OWNER_WORD};
-use super::mapping::{Cells, Mapping};
+use super::mapping::{Cells, Mapping, View};
+use super::survey::{Survey, survey};
 
 /// The least that can be reserved, in bytes.
 pub const MIN_FILE_BYTES: u64 = SEGMENT_BYTES;
@@ -108,6 +109,15 @@ impl Map {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A look at everything through a mapping of its own: with that go the pages that were
+    /// touched, which otherwise count as this process's memory from then on.
+    pub(super) fn survey(&self) -> io::Result<Survey> {
+        match &self.file {
+            Some(file) => Ok(survey(&View::of_file(file, self.cells())?)),
+            None => Ok(survey(&self.mapping)),
+        }
     }
 
     pub(super) fn mapping(&self) -> &Mapping {

@@ -84,7 +84,7 @@ pub use spare::DEFAULT_MAX_SPARE_BYTES;
 use spare::Spares;
 pub use status::{Problem, Status};
 pub use survey::DamageReport;
-use survey::{Repairs, survey};
+use survey::Repairs;
 
 /// The default of the most rooms that a store keeps.
 pub const DEFAULT_MAX_ROOMS: usize = 4_000_000;
@@ -173,16 +173,14 @@ impl Store {
         limits: &StoreLimits,
     ) -> Result<(Self, OpenReport), OpenError> {
         let map = Map::open(path, limits.max_file_bytes, Box::new(FileSystem))?;
-        let is_damaged = match format::decode_header(&map.read(0)) {
-            _ if map.is_blank() => false,
-            Ok(()) => survey(map.mapping()).damage.total() > 0,
-            Err(HeaderError::Checksum) => true,
-            Err(_) => false,
-        };
-        if !is_damaged {
+        let header = format::decode_header(&map.read(0));
+        if map.is_blank() || !matches!(header, Ok(()) | Err(HeaderError::Checksum)) {
             return Self::load(map, limits);
         }
-        let survey = survey(map.mapping());
+        let survey = map.survey().map_err(OpenError::io(path, "map it"))?;
+        if header.is_ok() && survey.damage.total() == 0 {
+            return Self::load(map, limits);
+        }
         let salvaged = rewrite::salvage(&map, survey, limits)?;
         drop(map);
         let (store, report) = Self::open(path, limits)?;
@@ -224,7 +222,7 @@ impl Store {
             path: path.clone(),
             reason,
         })?;
-        let survey = survey(map.mapping());
+        let survey = map.survey().map_err(failed("map it"))?;
         if survey.damage.total() > 0 {
             return Err(OpenError::Damaged {
                 path,

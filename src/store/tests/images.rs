@@ -14,7 +14,7 @@ const TORN_IMAGES: u32 = 2000;
 type All = HashMap<(String, String), Vec<(String, u64)>>;
 
 fn all(store: &Store) -> All {
-    let survey = survey(store.core.memory.file.mapping());
+    let survey = store.core.memory.file.survey().unwrap();
     let rooms = contents::contents(store.core.memory.file.mapping(), &survey);
     rooms
         .map(|room| ((room.party, room.room), room.counts))
