@@ -64,8 +64,6 @@ pub use metrics::{Gauge, ReactorMetrics};
 pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
-use crate::protocol::close::CloseCode;
-use crate::protocol::{events, frame};
 use admission::Addresses;
 use connection::{Flags, Phase};
 use listener::{Accepted, refuse};
