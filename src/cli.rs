@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Says where the server listens and how to try it.
-fn announce(addresses: &[ListenAddress]) {
+fn announce(addresses: &[ListenAddress], admin: &[ListenAddress]) {
     let mut lines = Vec::new();
     let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     lines.push(format!("Ovation listens on {}", all.join(", ")));
@@ -92,6 +92,12 @@ fn announce(addresses: &[ListenAddress]) {
         lines.push(format!(
             "Try it: curl -d '{{\"kind\":\"love\"}}' http://{address}/parties/main/talk"
         ));
+    }
+    for address in admin {
+        lines.push(match address {
+            ListenAddress::Tcp(text) => format!("Dashboard: http://{text}/"),
+            ListenAddress::Unix(_) => format!("Dashboard: {address}"),
+        });
     }
     // Nobody may be reading; the server serves all the same.
     let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));

@@ -1,6 +1,7 @@
 //! The server: opens the store, binds, runs the threads, and stops them in order.
 //!
-//! Threads: one per reactor; one that flushes the store; one that waits for signals. The main
+//! Threads: one per reactor; one that flushes the store; one that waits for signals; one for the
+//! admin side. The main
 //! thread waits for any of these to have something to say. What survives what: SIGINT and SIGTERM
 //! count what has been read, tell the clients (1001), sync the store and end with 0; a second one
 //! ends at once, which the store survives like SIGKILL.
@@ -19,6 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
+use crate::admin::{self, AdminError, Sources};
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
 use crate::http::{Origins, Router};
@@ -49,6 +51,9 @@ pub enum ServeError {
         /// What is in the way.
         source: io::Error,
     },
+    /// The admin side can't be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The operating system refuses a thread, a poll or the like.
     #[error("can't {action}: {source}")]
     System {
@@ -60,11 +65,12 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// The exit code: 3 for an address, 4 for the snapshot, 1 for the rest. (2 is for usage.)
+    /// The exit code: 2 for usage, 3 for an address, 4 for the snapshot, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::System { .. } => 1,
-            Self::Bind(_) => 3,
+            Self::Admin(error) if !error.is_of_address() => 2,
+            Self::Admin(_) | Self::Bind(_) => 3,
             Self::Snapshot(_) | Self::Close { .. } => 4,
         }
     }
@@ -76,11 +82,15 @@ enum Notice {
     ReactorEnded(io::Result<()>),
 }
 
-/// Serves until a signal comes; `ready` is called with the addresses once all listen.
+/// Serves until a signal comes; `ready` is called with the addresses, and those of the admin side,
+/// once all listen.
 ///
 /// # Errors
 /// [`ServeError`], before anything was served or when a reactor failed.
-pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(), ServeError> {
+pub fn serve(
+    args: &ServeArgs,
+    ready: impl FnOnce(&[ListenAddress], &[ListenAddress]),
+) -> Result<(), ServeError> {
     let system = |action| move |source| ServeError::System { action, source };
     let (sender, notices) = channel();
     // Before anything else, so that a signal at any time ends in order.
@@ -96,6 +106,12 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         backlog: args.backlog,
     };
     let (listeners, addresses) = bind(&args.listen, args.reactor_count(), &options)?;
+    let admin = match args.admin_settings() {
+        Some(settings) => admin::listen(&settings)?,
+        None => None,
+    };
+    let admin_addresses = admin.as_ref().map_or(&[][..], |it| &it.addresses).to_vec();
+    let admin_descriptors = admin.as_ref().map_or(Vec::new(), |it| it.descriptors());
     let seeds: Vec<Seed> = listeners
         .into_iter()
         .map(Seed::new)
@@ -134,7 +150,8 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
                 admission: Arc::clone(&admission),
                 notices: sender.clone(),
                 leave: (args.fd_tables == FdTables::PerReactor)
-                    .then(|| others.flat_map(|(_, theirs)| theirs).copied().collect()),
+                    .then(|| others.flat_map(|(_, theirs)| theirs))
+                    .map(|others| others.chain(&admin_descriptors).copied().collect()),
                 left: left.clone(),
                 begins,
             };
@@ -154,7 +171,18 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     // No table is copied any more: now they may open descriptors of their own.
     drop(starts);
 
-    ready(&addresses);
+    let admin = admin
+        .map(|listening| {
+            listening.spawn(Sources {
+                shared: Arc::clone(&shared),
+                metrics: metrics.clone(),
+                admission: Arc::clone(&admission),
+                store: Arc::clone(&store),
+            })
+        })
+        .transpose()
+        .map_err(system("start the admin side"))?;
+    ready(&addresses, &admin_addresses);
     // The channel can't close: this thread holds a sender itself.
     let result = match notices.recv() {
         Ok(Notice::ReactorEnded(Err(source))) => Err(system("run a reactor")(source)),
@@ -167,6 +195,9 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         // A reactor that panicked has said so itself; the others still stop in order.
         let _ = reactor.join();
     }
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     store.stop_waiting();
     let flushed = flusher
         .join()
@@ -174,6 +205,7 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     let closed = flushed.and_then(|()| store.close());
     report(&metrics);
     remove_sockets(&addresses);
+    remove_sockets(&admin_addresses);
     result.and(closed.map_err(|source| ServeError::Close {
         path: args.snapshot.clone(),
         source,

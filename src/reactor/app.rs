@@ -56,8 +56,14 @@ pub trait App {
     /// What an open connection is to the application. It lies in the slab, so keep it small.
     type Member;
 
-    /// Answers an HTTP request that is not an upgrade by appending a response to `output`.
-    fn respond(&mut self, request: &Request<'_>, body: &[u8], output: &mut Vec<u8>);
+    /// Answers an HTTP request that is not an upgrade by appending a response to `output`. Gives
+    /// what became of the message in its body, if it was to have one.
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict>;
 
     /// Lets the connection at `key` in, whose handshake is in order. What is appended to `first`
     /// is sent right after the handshake.

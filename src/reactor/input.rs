@@ -122,8 +122,10 @@ impl<A: App> Reactor<A> {
             {
                 return self.open_stream(key, member);
             }
-            self.app
-                .respond(&request, &rest[head_length..length], &mut self.cork);
+            let body = &rest[head_length..length];
+            if let Some(verdict) = self.app.respond(&request, body, &mut self.cork) {
+                self.metrics.judged(verdict);
+            }
             if !request.keep_alive {
                 let last = self.take_cork();
                 self.finish(key, CloseReason::Done, &last);

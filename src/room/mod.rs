@@ -11,6 +11,7 @@
 //! How many members a room has is told in the same way to the reactors whose members want to know,
 //! and to no others.
 
+mod activity;
 mod audience;
 mod encoded;
 mod table;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use crate::protocol::message::{encode_counts, encode_here, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
+use activity::Activity;
 use audience::Audience;
 pub use audience::MAX_REACTORS;
 pub use encoded::Encoded;
@@ -94,6 +96,7 @@ pub struct Room {
     of_counts: Audience,
     /// The reactors that have members here who want to know how many there are.
     of_members: Audience,
+    activity: Activity,
     state: Mutex<State>,
 }
 
@@ -123,6 +126,7 @@ impl Room {
             kinds: kinds.into_iter().map(Kind::from).collect(),
             encoded: None,
         };
+        const FIRST_VERSION: u64 = 1;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -130,10 +134,11 @@ impl Room {
             name: name.to_owned(),
             store: Arc::clone(store),
             limits: Arc::clone(limits),
-            version: AtomicU64::new(1),
+            version: AtomicU64::new(FIRST_VERSION),
             members: AtomicU64::new(0),
             of_counts: Audience::default(),
             of_members: Audience::default(),
+            activity: Activity::new(FIRST_VERSION, state.total()),
             state: Mutex::new(state),
         }
     }
@@ -141,6 +146,16 @@ impl Room {
     /// A number that no other room in this process has or will have.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The party that it is a room of.
+    pub fn party(&self) -> &str {
+        &self.party
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The counter of a kind. A kind that the room doesn't have yet is added, at zero.
@@ -222,6 +237,49 @@ impl Room {
         self.of_members.attend(reactor);
     }
 
+    /// Sets the counts to zero, so that it survives a crash. Waits for the disk, and nobody waits
+    /// for it meanwhile. Whoever calls publishes then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails. The counts are as they were then, or zero.
+    pub fn reset(&self) -> Result<(), StoreError> {
+        let Some(record) = self.state().record else {
+            return Ok(());
+        };
+        let reset = self.store.begin_reset(record)?;
+        {
+            // Nobody encodes a part of it.
+            let mut state = self.state();
+            reset.zero();
+            state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
+            state.encoded = None;
+            self.activity.reset();
+        }
+        reset.finish()
+    }
+
+    /// The reactors that have members here.
+    pub fn reactors(&self) -> impl Iterator<Item = usize> + use<> {
+        self.of_counts.all()
+    }
+
+    /// Takes note of how busy the room was in the time that `passed` since the last look. One
+    /// thread may look.
+    pub fn look(&self, passed: Duration) {
+        let total = || self.state().total();
+        self.activity.look(self.version(), passed, total);
+    }
+
+    /// Reactions that had been counted at the last look.
+    pub fn total(&self) -> u64 {
+        self.activity.total()
+    }
+
+    /// Reactions per second before the last look.
+    pub fn per_second(&self) -> f64 {
+        self.activity.per_second()
+    }
+
     /// The version now.
     #[inline]
     pub fn version(&self) -> u64 {
@@ -252,26 +310,6 @@ impl Room {
         counts
     }
 
-    /// Sets the counts to zero, so that it survives a crash. Waits for the disk, and nobody waits
-    /// for it meanwhile. Whoever calls publishes then.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the disk fails. The counts are as they were then, or zero.
-    pub fn reset(&self) -> Result<(), StoreError> {
-        let Some(record) = self.state().record else {
-            return Ok(());
-        };
-        let reset = self.store.begin_reset(record)?;
-        {
-            // Nobody encodes a part of it.
-            let mut state = self.state();
-            reset.zero();
-            state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
-            state.encoded = None;
-        }
-        reset.finish()
-    }
-
     fn has_record(&self) -> bool {
         self.state().record.is_some()
     }
@@ -279,6 +317,13 @@ impl Room {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change to the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn total(&self) -> u64 {
+        let counts = self.kinds.iter().map(|kind| kind.counter.get());
+        counts.fold(0, u64::saturating_add)
     }
 }
 

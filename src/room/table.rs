@@ -7,6 +7,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use slab::Slab;
+
 use super::{Room, RoomLimits};
 use crate::store::Store;
 
@@ -14,6 +16,8 @@ use crate::store::Store;
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// The default of how many rooms stay in memory so.
 pub const DEFAULT_MAX_RESTING_ROOMS: usize = 4096;
+/// Rooms that are listed under one lock, so that nobody who enters or leaves waits long for it.
+const PORTION: usize = 256;
 
 /// All rooms in memory, by party and name.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ struct Rooms {
     by_key: HashMap<Key, Entry>,
     /// Rooms that nobody used at the time, in the order in which they leave memory.
     resting: VecDeque<(Instant, Key)>,
+    /// The same rooms, in places where they stay.
+    listed: Slab<Arc<Room>>,
     /// How many rooms have left memory so far.
     departures: u64,
 }
@@ -37,6 +43,8 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Entry {
     room: Arc<Room>,
+    /// Its place in the list.
+    place: usize,
     users: usize,
     /// When it leaves memory if nobody uses it until then.
     rests_until: Option<Instant>,
@@ -64,12 +72,18 @@ impl RoomTable {
             (rooms.by_key.contains_key(&key), rooms.departures)
         };
         let loaded = (!is_known).then(load);
-        let mut rooms = self.rooms();
+        let mut guard = self.rooms();
+        let rooms = &mut *guard;
         let loaded = loaded.filter(|_| rooms.departures == departures);
-        let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| Entry {
-            room: loaded.unwrap_or_else(load),
-            users: 0,
-            rests_until: None,
+        let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| {
+            let room = loaded.unwrap_or_else(load);
+            let place = rooms.listed.insert(Arc::clone(&room));
+            Entry {
+                room,
+                place,
+                users: 0,
+                rests_until: None,
+            }
         });
         entry.users += 1;
         entry.rests_until = None;
@@ -81,6 +95,24 @@ impl RoomTable {
             table: Arc::clone(self),
             key,
             watcher,
+        }
+    }
+
+    /// Calls `visit` with each room in memory. Of those that come or go meanwhile, it may miss some.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Room>)) {
+        let mut start = 0;
+        let mut portion = Vec::with_capacity(PORTION);
+        loop {
+            {
+                let rooms = self.rooms();
+                let end = rooms.listed.capacity().min(start + PORTION);
+                portion.extend((start..end).filter_map(|place| rooms.listed.get(place).cloned()));
+                if start >= end {
+                    return;
+                }
+                start = end;
+            }
+            portion.drain(..).for_each(|room| visit(&room));
         }
     }
 
@@ -122,9 +154,8 @@ impl RoomTable {
             if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {
                 continue;
             }
-            rooms.by_key.remove(&key);
-            // Whoever has loaded it and not entered yet must look again.
-            rooms.departures += 1;
+            // Also if it is not there: whoever has loaded it and not entered yet must look again.
+            rooms.forget(&key);
             if self.store.remove_inactive(&party, &name, unix_seconds) {
                 removed += 1;
             }
@@ -145,8 +176,7 @@ impl RoomTable {
             return;
         }
         if !room.has_record() || self.limits.grace.is_zero() {
-            rooms.by_key.remove(key);
-            rooms.departures += 1;
+            rooms.forget(key);
             return;
         }
         let until = Instant::now() + self.limits.grace;
@@ -175,9 +205,15 @@ impl Rooms {
         };
         let entry = self.by_key.get(&key);
         if entry.is_some_and(|entry| entry.rests_until == Some(until)) {
-            self.by_key.remove(&key);
-            self.departures += 1;
+            self.forget(&key);
         }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.by_key.remove(key) {
+            self.listed.try_remove(entry.place);
+        }
+        self.departures += 1;
     }
 }
 

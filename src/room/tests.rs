@@ -139,23 +139,6 @@ fn a_room_that_somebody_is_in_is_not_removed() {
 }
 
 #[test]
-fn a_reset_room_counts_from_zero() {
-    let table = table(RoomLimits::default());
-    let room = table.enter("main", "talk", None);
-    room.reset().unwrap();
-    let love = room.counter("love").unwrap();
-    love.add(3);
-    room.publish(None).for_each(drop);
-    assert_eq!(json(&room), r#"{"love":3}"#);
-    room.reset().unwrap();
-    room.publish(None).for_each(drop);
-    assert_eq!(json(&room), "{}");
-    love.add(1);
-    room.publish(None).for_each(drop);
-    assert_eq!(json(&room), r#"{"love":1}"#);
-}
-
-#[test]
 fn threads_that_meet_in_a_new_room_count_on_one_counter() {
     let table = table(RoomLimits::default());
     std::thread::scope(|scope| {
@@ -199,4 +182,36 @@ fn members_are_counted_and_told_only_where_somebody_wants_to_know() {
     room.attend_members(3);
     room.unwatch_members(3);
     assert_eq!(room.member_left().count(), 0);
+}
+
+#[test]
+fn a_reset_is_a_change_like_any_other() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", Some(2));
+    room.counter("love").unwrap().add(7);
+    room.reset().unwrap();
+    assert_eq!(room.publish(None).collect::<Vec<_>>(), [2]);
+    assert_eq!(json(&room), "{}");
+    room.counter("love").unwrap().add(1);
+    room.publish(None).for_each(drop);
+    assert_eq!(json(&room), r#"{"love":1}"#);
+}
+
+#[test]
+fn all_rooms_in_memory_are_listed() {
+    let table = table(RoomLimits::default());
+    let mut rooms: Vec<_> = (0..1000)
+        .map(|number| table.enter("main", &number.to_string(), None))
+        .collect();
+    let names = || {
+        let mut names = Vec::new();
+        table.for_each(|room| names.push(room.name().parse::<usize>().unwrap()));
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(), (0..1000).collect::<Vec<_>>());
+    rooms.drain(1..999);
+    assert_eq!(names(), [0, 999]);
+    drop(rooms);
+    assert_eq!(names(), [0; 0]);
 }

@@ -84,6 +84,10 @@ impl Dirty {
         }
     }
 
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::SeqCst)
+    }
+
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
         self.notify();

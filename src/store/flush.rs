@@ -22,6 +22,8 @@ pub(super) struct Flushes {
     pub(super) longest: Duration,
     pub(super) total: Duration,
     pub(super) pages: u64,
+    /// When the last one that succeeded began: what was counted before is safe.
+    synced_at: Option<Instant>,
     /// Since when flushes have failed.
     behind_since: Option<Instant>,
     /// Since when one has been running.
@@ -43,6 +45,7 @@ impl Flushes {
             return;
         };
         if matches!(flushed, Ok(0)) {
+            self.synced_at = Some(start);
             return;
         }
         let took = start.elapsed();
@@ -53,6 +56,7 @@ impl Flushes {
         match flushed {
             Ok(pages) => {
                 self.pages += *pages as u64;
+                self.synced_at = Some(start);
                 self.behind_since = None;
                 self.error = None;
             }
@@ -62,6 +66,11 @@ impl Flushes {
                 self.error = Some((error.kind(), error.to_string()));
             }
         }
+    }
+
+    /// How long ago the last one that succeeded began, if one did.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.synced_at.map(|at| at.elapsed())
     }
 
     /// For how long what has changed has not been on the disk, beyond the usual.

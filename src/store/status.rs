@@ -35,6 +35,8 @@ pub struct Status {
     pub longest_flush: Duration,
     /// How long all took together.
     pub total_flush: Duration,
+    /// For how long the oldest change has not been on the disk, at most.
+    pub unsynced: Duration,
     /// For how long the disk has been behind, because flushes fail or one takes long.
     pub behind: Option<Duration>,
     /// What is wrong, in words for the operator, with what to do about it.
@@ -53,6 +55,12 @@ pub struct Problem {
 impl Store {
     /// How the store is doing now.
     pub fn status(&self) -> Status {
+        if !self.core.memory.file.has_file() {
+            return Status {
+                rooms: self.rooms(),
+                ..Status::default()
+            };
+        }
         let flushes = self.flushes();
         let index = self.index();
         let path = self.core.memory.file.path().display();
@@ -101,6 +109,10 @@ impl Store {
             last_flush: flushes.last,
             longest_flush: flushes.longest,
             total_flush: flushes.total,
+            unsynced: match self.core.dirty.is_dirty() || behind.is_some() {
+                true => flushes.age().unwrap_or_default(),
+                false => Duration::ZERO,
+            },
             behind,
             problems,
         }
