@@ -19,7 +19,6 @@ mod rooms;
 mod sampler;
 mod start;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,6 +39,7 @@ pub use start::{AdminError, AdminSettings, Listening, Running, listen};
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:1998";
 
 /// What the admin side looks at.
+#[derive(Debug)]
 pub struct Sources {
     /// What the reactors share: the rooms and the bells.
     pub shared: Arc<Shared>,
@@ -49,12 +49,6 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// The counts.
     pub store: Arc<Store>,
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Sources").finish_non_exhaustive()
-    }
 }
 
 /// The application.
@@ -94,7 +88,7 @@ impl Admin {
         self.event = event.into();
     }
 
-    fn response(&mut self, request: &Request<'_>) -> Response<'static> {
+    fn response(&self, request: &Request<'_>) -> Response<'static> {
         let path = path_of(request.target);
         if path == "/healthz" {
             return Response::text(200, &b"alive\n"[..]);
@@ -112,7 +106,7 @@ impl Admin {
         }
     }
 
-    fn get(&mut self, path: &str, target: &str) -> Response<'static> {
+    fn get(&self, path: &str, target: &str) -> Response<'static> {
         match path {
             "/readyz" => readiness(&self.troubles()),
             "/metrics" => {
@@ -139,7 +133,7 @@ impl Admin {
     }
 
     /// Why this server should not be sent to, if it shouldn't.
-    fn troubles(&mut self) -> Vec<String> {
+    fn troubles(&self) -> Vec<String> {
         let problems = self.sources.store.status().problems.into_iter();
         let mut troubles: Vec<String> = problems.map(|problem| problem.message).collect();
         let admission = self.sources.admission.trouble(Instant::now());

@@ -98,7 +98,9 @@ impl RoomTable {
         }
     }
 
-    /// Calls `visit` with each room in memory. Of those that come or go meanwhile, it may miss some.
+    /// Calls `visit` with each room in memory, to look at: a visit is no use of a room, so what it
+    /// sees of one that is being removed may be another's. Of those that come or go meanwhile, it
+    /// may miss some.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Room>)) {
         let mut start = 0;
         let mut portion = Vec::with_capacity(PORTION);

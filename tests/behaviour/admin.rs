@@ -141,7 +141,7 @@ fn metrics_are_what_happened() {
 
 #[test]
 fn rooms_are_listed_found_and_bounded() {
-    let (server, admin) = start(&["--reactors", "2"]);
+    let (server, admin) = start(&["--reactors", "2", "--room-grace-ms", "0"]);
     let mut crowd: Vec<_> = (0..5).map(|_| Client::enter(&server, "keynote")).collect();
     let _small: Vec<_> = (0..20)
         .map(|number| Client::enter(&server, &format!("talk-{number}")))
