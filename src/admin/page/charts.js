@@ -7,7 +7,7 @@ const MARGIN = { left: 46, right: 10, top: 8, bottom: 20 };
 const GRID_LINES = 4;
 /** A chart that is higher than this has room for every grid line, and for notes. */
 const TALL_PIXELS = 180;
-const TICK_SECONDS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+const TICK_SECONDS = [15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 /** Pixels between the labels of the time axis, at least. */
 const TICK_PIXELS = 74;
 
@@ -246,7 +246,7 @@ function timeLabel(at, step) {
   if (step >= 86400 || (isDay && step >= 3600)) {
     return date.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
   }
-  return clock(at);
+  return clock(at, step < 60);
 }
 
 /** The time of day. @param {number} at @param {boolean} [withSeconds] */

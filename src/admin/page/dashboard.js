@@ -11,6 +11,9 @@ const RANGES = {
   "6h": { seconds: 6 * 3600, refreshSeconds: 10 },
   "7d": { seconds: 7 * 86400, refreshSeconds: 60 },
 };
+/** While the server has not run for as long as the range, the picture shows what there is, and of the
+ *  range at least this share. */
+const LEAST_SHARE = 0.1;
 /** Rooms that the picture shows apart; the others are one layer. */
 const SHOWN_ROOMS = 7;
 const OTHERS = "other rooms";
@@ -70,7 +73,9 @@ function redraw() {
 
 function drawAll() {
   const to = Math.max(history.at.at(-1) ?? 0, Math.floor(Date.now() / 1000) - history.step);
-  const frame = { from: to - RANGES[range].seconds, to, step: history.step, at: history.at, cursor };
+  const { seconds: most } = RANGES[range];
+  const span = Math.min(most, Math.max(most * LEAST_SHARE, 1.1 * (to - (history.at[0] ?? to))));
+  const frame = { from: to - span, to, step: history.step, at: history.at, cursor };
   const layers = roomLayers();
   charts.get("activity").draw({ ...frame, layers });
   describe("activity", `Connections by room: ${number(history.series.connections.at(-1) ?? 0)} now`);
