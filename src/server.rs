@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
-use crate::http::{Origins, Router};
+use crate::http::{Origins, PageSettings, Pages, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
     Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Pressure,
@@ -191,6 +191,12 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
             max_room_name_bytes: args.max_room_name_bytes,
         },
         origins: Origins::only(args.allow_origins.clone()),
+        pages: (!args.no_pages).then(|| {
+            Pages::new(&PageSettings {
+                kinds: args.kinds.as_deref(),
+                max_kind_bytes: args.max_kind_bytes,
+            })
+        }),
         max_kind_bytes: args.max_kind_bytes,
         tick: Duration::from_millis(args.tick_ms),
         presence_interval: optional_ms(args.presence_interval_ms),

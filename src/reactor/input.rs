@@ -122,8 +122,14 @@ impl<A: App> Reactor<A> {
             {
                 return self.open_stream(key, member);
             }
-            self.app
-                .respond(&request, &rest[head_length..length], &mut self.cork);
+            let shared = self.app.share(&request, &mut self.cork);
+            if let Some(body) = &shared {
+                self.flush_cork(key);
+                self.connections.reply_shared(key, body);
+            } else {
+                let body = &rest[head_length..length];
+                self.app.respond(&request, body, &mut self.cork);
+            }
             if !request.keep_alive {
                 let last = self.take_cork();
                 self.finish(key, CloseReason::Done, &last);
@@ -132,9 +138,9 @@ impl<A: App> Reactor<A> {
             rest = &rest[length..];
             if self.cork.len() >= MAX_CORK_BYTES {
                 self.flush_cork(key);
-                if self.is_paused(key) {
-                    break;
-                }
+            }
+            if self.cork.is_empty() && self.is_paused(key) {
+                break;
             }
         }
         let has_answered = rest.len() < bytes.len();

@@ -5,6 +5,7 @@
 //! - `crowd`: many members, many reactors, the tick. `slow`: a member that stops reading.
 //! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
+//! - `pages`: the page and the element, as far as HTTP goes.
 //! - `sse`: event streams. `presence`: how many are here.
 //! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
 //! - `support`: the server process, the clients and the clocks that the others stand on.
@@ -22,6 +23,7 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod pages;
 mod presence;
 mod rooms;
 mod slow;
