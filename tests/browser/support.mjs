@@ -5,13 +5,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer, request as forward } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import WebSocket from "ws";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const binary = process.env.OVATION ?? here("../../target/debug/ovation");
@@ -73,14 +74,21 @@ export class Server {
     return answer.json();
   }
 
-  /** A member that sends as much as it is told, by WebSocket. */
-  async member(room = "talk") {
-    // Only the browser has a WebSocket in every Node that runs these tests.
-    const { default: PartySocket } = await import("partysocket");
-    const { default: WebSocket } = await import("ws");
-    const socket = new PartySocket({ host: this.address, room, WebSocket });
-    await once(socket, "message");
-    return socket;
+  /** Sends reactions, a batch at every tick, until it is told to stop. */
+  async crowd(kinds, perSecond, room = "talk") {
+    const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
+    await once(socket, "open");
+    let sent = 0;
+    const began = performance.now();
+    const timer = setInterval(() => {
+      const due = ((performance.now() - began) * perSecond) / 1000;
+      for (; sent < due; sent++) socket.send(JSON.stringify({ kind: kinds[sent % kinds.length] }));
+    }, 50);
+    return () => {
+      clearInterval(timer);
+      socket.close();
+      return sent;
+    };
   }
 }
 
@@ -122,7 +130,7 @@ export async function open(context, browser, url, { allowed = [], expected = [],
 
 /** Waits until a page is in its room. */
 export async function live(page) {
-  await page.locator('#state[data-state="open"]').waitFor();
+  await page.locator('#state[data-state="open"]').waitFor({ state: "attached" });
   return page;
 }
 
@@ -155,6 +163,27 @@ export async function picture(page, name) {
   await page.screenshot({ path: here(`artefacts/${name}.png`) });
 }
 
+/** A network that breaks WebSockets: it passes everything on but upgrades. */
+export async function withoutUpgrades(context, server) {
+  const proxy = createServer((request, response) => {
+    const { upgrade, connection, ...headers } = request.headers;
+    const onward = forward(server.url(request.url), { method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    response.on("close", () => onward.destroy());
+    request.pipe(onward);
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  context.after(() => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return `http://127.0.0.1:${proxy.address().port}`;
+}
+
 /** A site of somebody else's: its paths and what is there, by type and content. */
 export async function site(context, files) {
   const server = createServer((request, response) => {
@@ -164,7 +193,10 @@ export async function site(context, files) {
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  context.after(() => server.close());
+  context.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   return `http://127.0.0.1:${server.address().port}`;
 }
 

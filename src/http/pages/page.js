@@ -66,15 +66,19 @@ for (const kind of new Set(kinds)) {
   const shown = picture(kind);
   const face = make("span", isWord(shown) ? "word" : "picture", shown);
   face.dir = "auto";
+  if (shown !== kind) {
+    face.role = "img";
+    face.ariaLabel = kind;
+  }
   const count = make("span", "count", "0");
   const tile = make(isStage ? "div" : "button", "reaction", face, count);
   if (!isStage) {
     tile.type = "button";
     // The counts have a summary of their own: a name that changes twenty times a second says nothing.
-    tile.ariaLabel = kind;
+    count.ariaHidden = "true";
     tile.addEventListener("click", () => tap(kind));
   }
-  tiles.set(kind, { tile, picture: face, count, pulsed: 0 });
+  tiles.set(kind, { tile, picture: face, count, pulsed: -Infinity });
 }
 at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
 
