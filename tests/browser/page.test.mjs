@@ -15,7 +15,7 @@ after(() => browser.close());
 
 const button = (page, kind) => page.getByRole("button", { name: kind, exact: true });
 const count = (page, kind) => button(page, kind).locator(".count").textContent();
-const total = (page) => page.locator("#total-count").textContent();
+const total = (page) => page.locator("#total").textContent();
 
 test("two windows see each other's taps, and how many are here", async (context) => {
   const server = await Server.start(context);
@@ -127,7 +127,7 @@ test("hearts rise from what anyone sends, fall silent, and are bounded", async (
   const page = await live(await open(context, browser, server.url()));
   assert.equal(await painted(page), 0);
   await server.react("❤");
-  await page.waitForFunction(() => document.getElementById("total-count").textContent === "1");
+  await page.waitForFunction(() => document.getElementById("total").textContent === "1");
   await eventually(async () => (await painted(page)) > 0, true);
   await eventually(() => painted(page), 0);
   // A burst in one tick, and one in which nothing else would fit.
@@ -160,7 +160,7 @@ test("the stage shows counts and hearts, and nothing to press", async (context) 
   assert.equal(await total(page), "3");
   assert.equal(await page.locator("button:visible, a:visible, input:visible").count(), 0);
   assert.match(await page.locator("#join").textContent(), new RegExp(`${server.address}/r/Opening`));
-  const size = await page.locator("#total-count").evaluate((it) => parseFloat(getComputedStyle(it).fontSize));
+  const size = await page.locator("#total").evaluate((it) => parseFloat(getComputedStyle(it).fontSize));
   assert.ok(size > 250, `${size} px are to be read from the last row`);
   const fits = await page.evaluate(() => document.documentElement.scrollHeight <= innerHeight);
   assert.ok(fits, "all is on the wall");
@@ -198,7 +198,7 @@ test("the room can be shared, and a second window opened", async (context) => {
     await open(context, browser, server.url("/r/a%2Fb%20c"), { permissions: ["clipboard-read", "clipboard-write"] }),
   );
   assert.equal(await page.locator("h1").textContent(), "a/b c");
-  const share = page.getByRole("button", { name: "Share the room" });
+  const share = page.getByRole("button", { name: "Share room" });
   await share.click();
   await page.getByRole("button", { name: "Link copied" }).waitFor();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), server.url("/r/a%2Fb%20c"));

@@ -7,10 +7,13 @@
 const MAX_RISING = 360;
 const MIN_RISING = 60;
 /** The part of the screen that each should have, in pixels. */
-const AREA_EACH = 2600;
-/** What is owed and not released yet: beyond it, a burst is only as rich as this. */
-const MAX_OWED = 280;
-/** The share of what is owed that is released in a frame, so that a burst falls apart into a waterfall. */
+const AREA_EACH = 1800;
+/** What may be owed and not be released yet, in full skies: what comes beyond it is not shown. */
+const OWED_SKIES = 0.8;
+/** How much of a sky a burst fills at once; from then on as many begin to rise as end, so that a full
+ * sky flows and does not come in waves. */
+const BURST_SKIES = 0.6;
+/** The share of what is owed that is released in a frame: a burst falls apart into a waterfall. */
 const RELEASE_SHARE = 0.06;
 const MAX_RELEASED_PER_FRAME = 14;
 /** Pixels of the canvas, beyond which a wall screen is drawn more coarsely. */
@@ -36,6 +39,8 @@ export class Sky {
   #sprites = new Map();
   #most = MAX_RISING;
   #limit = MAX_RISING;
+  /** How many may begin to rise now. */
+  #allowance = MAX_RISING;
   #mean = 16;
   #last = 0;
   #frame = 0;
@@ -60,14 +65,15 @@ export class Sky {
     if (document.hidden) return;
     if (origin) this.#release(glyph, origin);
     else {
-      const room = MAX_OWED - this.#owed.reduce((sum, owed) => sum + owed.count, 0);
-      const taken = Math.min(count, room);
+      const room = this.#most * OWED_SKIES - this.#owed.reduce((sum, owed) => sum + owed.count, 0);
+      const taken = Math.min(count, Math.floor(room));
       const same = this.#owed.find((owed) => owed.glyph === glyph);
       if (same) same.count += Math.max(0, taken);
       else if (taken > 0) this.#owed.push({ glyph, count: taken });
     }
     if (!this.#frame && this.#canvas.width) {
       this.#last = 0;
+      this.#allowance = this.#limit;
       this.#frame = requestAnimationFrame((now) => this.#draw(now));
     }
   }
@@ -111,16 +117,19 @@ export class Sky {
     return true;
   }
 
-  #releaseOwed() {
+  #releaseOwed(passed) {
+    const grown = this.#allowance + (passed / 1000 / RISE_SECONDS) * this.#limit;
+    this.#allowance = Math.min(grown, this.#limit * BURST_SKIES);
     let all = this.#owed.reduce((sum, owed) => sum + owed.count, 0);
     let share = Math.min(MAX_RELEASED_PER_FRAME, Math.ceil(all * RELEASE_SHARE));
-    while (share-- > 0) {
+    while (share-- > 0 && this.#allowance >= 1) {
       // Each kind in the measure in which it is owed.
       let pick = Math.random() * all;
       const owed = this.#owed.find(({ count }) => (pick -= count) < 0) ?? this.#owed[0];
       if (!owed || !this.#release(owed.glyph)) break;
       all--;
       owed.count--;
+      this.#allowance--;
     }
     this.#owed = this.#owed.filter(({ count }) => count > 0);
   }
@@ -129,7 +138,7 @@ export class Sky {
     const passed = this.#last ? now - this.#last : 16;
     this.#last = now;
     this.#keepPace(passed);
-    this.#releaseOwed();
+    this.#releaseOwed(passed);
     const seconds = Math.min(passed, 50) / 1000;
     const context = this.#context;
     const ratio = this.#ratio;

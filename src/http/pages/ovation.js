@@ -359,22 +359,32 @@ export class OvationReactions extends (globalThis.HTMLElement ?? Object) {
 
   /** The room that is shown, to react and listen by script. @type {OvationRoom | undefined} */
   room;
+  /** Whether it waits to start anew: once, however many attributes change. */
+  #isStale = true;
 
   connectedCallback() {
     this.#start();
   }
 
   disconnectedCallback() {
+    this.#isStale = true;
+    this.#leave();
+  }
+
+  attributeChangedCallback() {
+    if (this.#isStale) return;
+    this.#isStale = true;
+    queueMicrotask(() => this.isConnected && this.#start());
+  }
+
+  #leave() {
     this.room?.close();
     this.room = undefined;
   }
 
-  attributeChangedCallback() {
-    if (this.room) this.#start();
-  }
-
   #start() {
-    this.disconnectedCallback();
+    this.#isStale = false;
+    this.#leave();
     const text = (name) => this.getAttribute(name) || undefined;
     const room = text("room");
     if (!room) return;

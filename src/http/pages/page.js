@@ -112,8 +112,8 @@ function show() {
   total = 0;
   for (const count of counts.values()) total += count;
   const shown = exact.format(total);
-  at("total-count").textContent = shown;
-  at("total-unit").textContent = total === 1 ? "reaction" : "reactions";
+  at("total").textContent = shown;
+  at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
   at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
   for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
   showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
@@ -232,7 +232,7 @@ async function share() {
     return;
   }
   at("share").textContent = "Link copied";
-  setTimeout(() => (at("share").textContent = "Share the room"), 2000);
+  setTimeout(() => (at("share").textContent = "Share room"), 2000);
 }
 
 room.connect();
