@@ -9,7 +9,7 @@
 //! - [`store`]: the snapshot file; (party, room, kind) to a counter in mapped memory. One of the
 //!   two homes of `unsafe`.
 //! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
-//! - [`http`]: routes and responses, pure.
+//! - [`http`]: routes, responses, and the pages that are in the binary; pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
 //! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the

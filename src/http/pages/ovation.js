@@ -354,7 +354,7 @@ button:focus-visible{outline:3px solid Highlight;outline-offset:2px}
  * Events, which bubble: `ovation:counts` ({@link CountsDetail}), `ovation:state` ({@link StateDetail}).
  * Parts: `reactions`, `button`, `emoji`, `count`. The state is in `data-state`.
  */
-export class OvationReactions extends (globalThis.HTMLElement ?? Object) {
+export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["room", "kinds", "host", "party"];
 
   /** The room that is shown, to react and listen by script. @type {OvationRoom | undefined} */
@@ -391,14 +391,14 @@ export class OvationReactions extends (globalThis.HTMLElement ?? Object) {
     this.room = new OvationRoom({ room, host: text("host"), party: text("party") });
     const kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
     const counts = this.#render([...new Set(kinds)]);
-    const pass = ({ type, detail }) =>
+    const pass = (/** @type {any} */ { type, detail }) =>
       this.dispatchEvent(new CustomEvent(`ovation:${type}`, { detail, bubbles: true, composed: true }));
     const numbers = new Intl.NumberFormat();
-    this.room.addEventListener("counts", (event) => {
+    this.room.addEventListener("counts", (/** @type {any} */ event) => {
       for (const [kind, count] of counts) count.textContent = numbers.format(event.detail.counts.get(kind) ?? 0);
       pass(event);
     });
-    this.room.addEventListener("state", (event) => {
+    this.room.addEventListener("state", (/** @type {any} */ event) => {
       this.dataset.state = event.detail.state;
       pass(event);
     });
