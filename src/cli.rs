@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve rooms of live counters (the default)
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     Swarm(SwarmArgs),
     Doctor(DoctorArgs),
 }
@@ -42,9 +42,10 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => match serve(&args, |addresses| announce(addresses, !args.no_pages))
-        {
+    match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
+        Command::Serve(args) => match serve(&args, |addresses, admin| {
+            announce(addresses, admin, !args.no_pages);
+        }) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Not by the log, which may be off.
@@ -71,7 +72,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Says where the server listens and how to try it.
-fn announce(addresses: &[ListenAddress], has_pages: bool) {
+fn announce(addresses: &[ListenAddress], admin: &[ListenAddress], has_pages: bool) {
     let mut lines = Vec::new();
     let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     lines.push(format!("Ovation listens on {}", all.join(", ")));
@@ -86,6 +87,12 @@ fn announce(addresses: &[ListenAddress], has_pages: bool) {
         lines.push(format!(
             "Try it: curl -d '{{\"kind\":\"love\"}}' http://{address}/parties/main/talk"
         ));
+    }
+    for address in admin {
+        lines.push(match address {
+            ListenAddress::Tcp(text) => format!("Dashboard: http://{text}/"),
+            ListenAddress::Unix(_) => format!("Dashboard: {address}"),
+        });
     }
     // Nobody may be reading; the server serves all the same.
     let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));

@@ -9,6 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
+use crate::admin::{AdminSettings, DEFAULT_ADMIN};
 use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
@@ -51,6 +52,20 @@ pub struct ServeArgs {
     /// Where to listen: ADDRESS:PORT or unix:PATH; may be given several times
     #[arg(long, value_name = "ADDRESS", env = "OVATION_LISTEN", value_delimiter = ',', default_value = DEFAULT_LISTEN)]
     pub listen: Vec<ListenAddress>,
+
+    /// Where the admin side is; at the default address, if that can be had, if not given
+    #[arg(long, value_name = "ADDRESS", env = "OVATION_ADMIN", conflicts_with = "no_admin",
+          help = format!("Where health, metrics and the dashboard are: ADDRESS:PORT or unix:PATH [default: {DEFAULT_ADMIN}, or nowhere if that is in use]"))]
+    pub admin: Option<ListenAddress>,
+
+    /// No health, metrics or dashboard
+    #[arg(long, env = "OVATION_NO_ADMIN")]
+    pub no_admin: bool,
+
+    /// A file with the token that the admin side then wants: as a bearer token, or as a password
+    /// with any user name. Needed for an address that is not of this machine alone
+    #[arg(long, value_name = "FILE", env = "OVATION_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
 
     /// Reactor threads; one for each core if not given
     #[arg(long, value_name = "N", env = "OVATION_REACTORS", value_parser = ranged(1, MAX_REACTORS))]
@@ -216,6 +231,17 @@ impl ServeArgs {
     /// How many reactors to run.
     pub fn reactor_count(&self) -> usize {
         reactor_count(self.reactors)
+    }
+
+    /// Where and for whom the admin side listens, unless there is to be none.
+    pub fn admin_settings(&self) -> Option<AdminSettings> {
+        let default = || DEFAULT_ADMIN.parse().ok();
+        let address = self.admin.clone().or_else(default)?;
+        (!self.no_admin).then(|| AdminSettings {
+            address,
+            is_explicit: self.admin.is_some(),
+            token_file: self.admin_token_file.clone(),
+        })
     }
 
     /// The snapshot file, unless there is to be none.

@@ -11,6 +11,8 @@
 //! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
 //! - [`http`]: routes, responses, and the pages that are in the binary; pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
+//! - [`admin`]: health, metrics, the rooms and the dashboard, for the operator; another application
+//!   of the reactor, on a thread of its own.
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
 //! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
 //!   server when it starts.
@@ -23,6 +25,7 @@
 //! atomic add to the room's [`store::Counter`]; at the tick [`room::Room::counts`], encoded once,
 //! and one send per member, by the reactor that owns it.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod doctor;

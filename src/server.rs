@@ -1,6 +1,7 @@
 //! The server: opens the store, binds, runs the threads, and stops them in order.
 //!
-//! Threads: one per reactor; one that flushes the store; one that waits for signals. The main
+//! Threads: one per reactor; one that flushes the store; one that waits for signals; one for the
+//! admin side. The main
 //! thread waits for any of these to have something to say. What survives what: SIGINT and SIGTERM
 //! count what has been read, tell the clients (1001), sync the store and end with 0; a second one
 //! ends at once, which the store survives like SIGKILL.
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
+use crate::admin::{self, AdminError, Sources, StoreState};
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
 use crate::http::{Origins, PageSettings, Pages, Router};
@@ -38,6 +40,9 @@ pub enum ServeError {
     /// An address can't be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The admin side can't be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The operating system refuses a thread, a poll or the like.
     #[error("can't {action}: {source}")]
     System {
@@ -49,11 +54,12 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// The exit code: 3 for an address, 4 for the snapshot, 1 for the rest. (2 is for usage.)
+    /// The exit code: 2 for usage, 3 for an address, 4 for the snapshot, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::System { .. } => 1,
-            Self::Bind(_) => 3,
+            Self::Admin(error) if !error.is_of_address() => 2,
+            Self::Admin(_) | Self::Bind(_) => 3,
             Self::Snapshot(_) => 4,
         }
     }
@@ -65,11 +71,15 @@ enum Notice {
     ReactorEnded(io::Result<()>),
 }
 
-/// Serves until a signal comes; `ready` is called with the addresses once all listen.
+/// Serves until a signal comes; `ready` is called with the addresses, and those of the admin side,
+/// once all listen.
 ///
 /// # Errors
 /// [`ServeError`], before anything was served or when a reactor failed.
-pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(), ServeError> {
+pub fn serve(
+    args: &ServeArgs,
+    ready: impl FnOnce(&[ListenAddress], &[ListenAddress]),
+) -> Result<(), ServeError> {
     let system = |action| move |source| ServeError::System { action, source };
     let (sender, notices) = channel();
     // Before anything else, so that a signal at any time ends in order.
@@ -85,6 +95,12 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         backlog: args.backlog,
     };
     let (listeners, addresses) = bind(&args.listen, args.reactor_count(), &options)?;
+    let admin = match args.admin_settings() {
+        Some(settings) => admin::listen(&settings)?,
+        None => None,
+    };
+    let admin_addresses = admin.as_ref().map_or(&[][..], |it| &it.addresses).to_vec();
+    let admin_descriptors = admin.as_ref().map_or(Vec::new(), |it| it.descriptors());
     let seeds: Vec<Seed> = listeners
         .into_iter()
         .map(Seed::new)
@@ -123,7 +139,8 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
                 admission: Arc::clone(&admission),
                 notices: sender.clone(),
                 leave: (args.fd_tables == FdTables::PerReactor)
-                    .then(|| others.flat_map(|(_, theirs)| theirs).copied().collect()),
+                    .then(|| others.flat_map(|(_, theirs)| theirs))
+                    .map(|others| others.chain(&admin_descriptors).copied().collect()),
                 left: left.clone(),
                 begins,
             };
@@ -143,7 +160,18 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
     // No table is copied any more: now they may open descriptors of their own.
     drop(starts);
 
-    ready(&addresses);
+    let admin = admin
+        .map(|listening| {
+            listening.spawn(Sources {
+                shared: Arc::clone(&shared),
+                metrics: metrics.clone(),
+                admission: Arc::clone(&admission),
+                store: store_watch(Arc::clone(&store)),
+            })
+        })
+        .transpose()
+        .map_err(system("start the admin side"))?;
+    ready(&addresses, &admin_addresses);
     // The channel can't close: this thread holds a sender itself.
     let result = match notices.recv() {
         Ok(Notice::ReactorEnded(Err(source))) => Err(system("run a reactor")(source)),
@@ -156,12 +184,16 @@ pub fn serve(args: &ServeArgs, ready: impl FnOnce(&[ListenAddress])) -> Result<(
         // A reactor that panicked has said so itself; the others still stop in order.
         let _ = reactor.join();
     }
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     store.stop_waiting();
     let flushed = flusher
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the flusher panicked")));
     report(&metrics);
     remove_sockets(&addresses);
+    remove_sockets(&admin_addresses);
     result.and(flushed.map_err(system("sync the snapshot")))
 }
 
@@ -202,6 +234,21 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         presence_interval: optional_ms(args.presence_interval_ms),
         pressure: Pressure::new(args.in_flight_percent),
     }
+}
+
+/// What the admin side is told of the store whenever it asks.
+fn store_watch(store: Arc<Store>) -> Box<dyn FnMut() -> StoreState + Send> {
+    let mut last = (store.syncs().0, Instant::now());
+    Box::new(move || {
+        let (syncs, is_dirty) = store.syncs();
+        if syncs != last.0 || !is_dirty {
+            last = (syncs, Instant::now());
+        }
+        StoreState {
+            unsynced: last.1.elapsed(),
+            troubles: Vec::new(),
+        }
+    })
 }
 
 fn limits(args: &ServeArgs) -> Limits {

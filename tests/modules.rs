@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and those that it may know. A new module needs a line of its own.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("protocol", &[]),
     ("store", &[]),
     ("room", &["protocol", "store"]),
@@ -19,7 +19,11 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("figures", &[]),
     ("procfs", &[]),
     ("swarm", &["figures", "procfs"]),
-    ("config", &["http", "protocol", "reactor", "room", "store"]),
+    ("admin", &["http", "procfs", "protocol", "reactor", "room"]),
+    (
+        "config",
+        &["admin", "http", "protocol", "reactor", "room", "store"],
+    ),
     (
         "doctor",
         &["config", "figures", "procfs", "reactor", "room", "store"],
@@ -27,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     (
         "server",
         &[
-            "config", "doctor", "http", "protocol", "reactor", "room", "store",
+            "admin", "config", "doctor", "http", "protocol", "reactor", "room", "store",
         ],
     ),
     ("cli", &["config", "doctor", "reactor", "server", "swarm"]),

@@ -45,6 +45,7 @@ impl Faulty {
                 "--reactors",
                 "1",
                 "--no-snapshot",
+                "--no-admin",
             ])
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())

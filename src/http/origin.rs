@@ -14,6 +14,13 @@ impl Origins {
         }
     }
 
+    /// No origin: only what comes from no web page may pass.
+    pub fn none() -> Self {
+        Self {
+            allowed: Some(Vec::new()),
+        }
+    }
+
     /// Whether a request with this `Origin` field may pass. One without comes from no web page,
     /// and may.
     pub fn allow(&self, origin: Option<&str>) -> bool {
@@ -49,6 +56,7 @@ mod tests {
         assert_eq!(origins.header(asked), asked);
         assert_eq!(origins.header(Some("https://b.example")), None);
         assert!(Origins::default().allow(Some("null")));
+        assert_eq!(Origins::none().header(Some("null")), None);
         assert!(Origins::only(Vec::new()).allow(Some("https://b.example")));
     }
 }

@@ -38,6 +38,18 @@ impl<'b> Response<'b> {
         }
     }
 
+    /// A response of any media type.
+    pub fn of_type(
+        status: u16,
+        content_type: &'static str,
+        body: impl Into<Cow<'b, [u8]>>,
+    ) -> Self {
+        Self {
+            content_type,
+            ..Self::text(status, body)
+        }
+    }
+
     /// A response without a body.
     pub fn empty(status: u16) -> Self {
         Self::text(status, &[][..])
@@ -51,6 +63,24 @@ impl<'b> Response<'b> {
             field(output, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
             field(output, "Access-Control-Allow-Headers", "Content-Type");
             field(output, "Access-Control-Max-Age", "86400");
+        }
+        output.extend_from_slice(b"\r\n");
+        if request.method != "HEAD" {
+            output.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Appends the response to `request` with more `fields`, and without a word to pages of other
+    /// origins.
+    pub fn encode_private(
+        &self,
+        request: &Request<'_>,
+        fields: &[(&str, &str)],
+        output: &mut Vec<u8>,
+    ) {
+        self.encode_head(request.keep_alive, output);
+        for (name, value) in fields {
+            field(output, name, value);
         }
         output.extend_from_slice(b"\r\n");
         if request.method != "HEAD" {
@@ -149,6 +179,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

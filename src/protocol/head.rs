@@ -9,9 +9,11 @@ pub const DEFAULT_MAX_HEAD_BYTES: usize = 8192;
 /// The most header fields a request may have.
 pub const MAX_HEADERS: usize = 64;
 
-/// A request head. Header values that don't matter to this server are not kept.
+/// A request head. Of the fields, those that matter to every request are read; the others can be
+/// asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request<'b> {
+    head: &'b [u8],
     /// The method, as sent.
     pub method: &'b str,
     /// The request target, as sent.
@@ -102,6 +104,7 @@ pub fn parse(
         method: parsed.method.unwrap_or_default(),
         target: parsed.path.unwrap_or_default(),
         is_http_11: parsed.version == Some(1),
+        head: bytes.get(..length).unwrap_or_default(),
         ..Request::default()
     };
     let mut connection = ConnectionField::default();
@@ -132,6 +135,19 @@ struct ConnectionField {
 }
 
 impl<'b> Request<'b> {
+    /// The value of a field that was sent once; `None` if it wasn't sent, or more than once, or is
+    /// not UTF-8.
+    pub fn field(&self, name: &str) -> Option<&'b str> {
+        let lines = self.head.split(|&byte| byte == b'\n').skip(1);
+        let mut values = lines.filter_map(|line| {
+            let (known, value) = line.split_at_checked(line.iter().position(|&b| b == b':')?)?;
+            let is_meant = known.eq_ignore_ascii_case(name.as_bytes());
+            is_meant.then(|| value[1..].trim_ascii())
+        });
+        let value = std::str::from_utf8(values.next()?).ok();
+        value.filter(|_| values.next().is_none())
+    }
+
     fn read_field(
         &mut self,
         header: &httparse::Header<'b>,
@@ -220,6 +236,7 @@ mod tests {
         assert_eq!(
             request,
             Request {
+                head: &head.as_bytes()[..length],
                 method: "GET",
                 target: "/party/x?_pk=1",
                 is_http_11: true,
@@ -238,6 +255,17 @@ mod tests {
                 },
             }
         );
+    }
+
+    #[test]
+    fn other_fields_can_be_asked_for() {
+        let head = "GET /a:b HTTP/1.1\r\nHost: a:1\r\nX-One:  1 \r\nX-Two: 1\r\nx-two: 2\r\n\r\n";
+        let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+        assert_eq!(request.field("host"), Some("a:1"));
+        assert_eq!(request.field("x-one"), Some("1"));
+        assert_eq!(request.field("x-two"), None);
+        assert_eq!(request.field("GET /a"), None);
+        assert_eq!(request.field(""), None);
     }
 
     #[test]

@@ -19,6 +19,10 @@ const MEMINFO: &str = "/proc/meminfo";
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the same reason for turning connections away is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Why somebody is turned away.
+pub(super) const FULL: &str = "the limit of --max-connections is reached";
+/// The same.
+pub(super) const SHORT_OF_MEMORY: &str = "memory is short (--min-free-memory-percent)";
 /// Reasons that are remembered. There are fewer, unless the system makes some up.
 const MAX_REASONS: usize = 64;
 
@@ -76,6 +80,14 @@ impl Admission {
 
     pub(super) fn is_memory_short(&self, now: Instant) -> bool {
         self.free_kib.get(now) < self.min_free_kib
+    }
+
+    /// Why nobody would be let in now, if that is so.
+    pub fn trouble(&self, now: Instant) -> Option<&'static str> {
+        if self.open.load(Ordering::Relaxed) >= self.max_connections {
+            return Some(FULL);
+        }
+        self.is_memory_short(now).then_some(SHORT_OF_MEMORY)
     }
 
     pub(super) fn leave_place(&self) {

@@ -58,8 +58,14 @@ pub trait App {
     /// What an open connection is to the application. It lies in the slab, so keep it small.
     type Member;
 
-    /// Answers an HTTP request that is not an upgrade by appending a response to `output`.
-    fn respond(&mut self, request: &Request<'_>, body: &[u8], output: &mut Vec<u8>);
+    /// Answers an HTTP request that is not an upgrade by appending a response to `output`. Gives
+    /// what became of the message in its body, if it was to have one.
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict>;
 
     /// Answers a request for something that is the same for everyone: appends the head to `output`
     /// and gives the body, which is shared with other connections. `None` leaves it to `respond`.

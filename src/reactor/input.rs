@@ -122,13 +122,12 @@ impl<A: App> Reactor<A> {
             {
                 return self.open_stream(key, member);
             }
-            let shared = self.app.share(&request, &mut self.cork);
-            if let Some(body) = &shared {
+            let body = &rest[head_length..length];
+            if let Some(page) = self.app.share(&request, &mut self.cork) {
                 self.flush_cork(key);
-                self.connections.reply_shared(key, body);
-            } else {
-                let body = &rest[head_length..length];
-                self.app.respond(&request, body, &mut self.cork);
+                self.connections.reply_shared(key, &page);
+            } else if let Some(verdict) = self.app.respond(&request, body, &mut self.cork) {
+                self.metrics.judged(verdict);
             }
             if !request.keep_alive {
                 let last = self.take_cork();

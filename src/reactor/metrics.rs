@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::CloseReason;
+use super::{CloseReason, Verdict};
 
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]
@@ -62,5 +62,14 @@ impl ReactorMetrics {
     /// How many connections ended for this reason.
     pub fn closed(&self, reason: CloseReason) -> &Gauge {
         &self.closed[reason as usize]
+    }
+
+    /// Counts one message by what became of it.
+    pub(super) fn judged(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted => self.messages.add(1),
+            Verdict::Dropped => self.dropped_messages.add(1),
+            Verdict::Invalid => self.invalid_messages.add(1),
+        }
     }
 }

@@ -369,11 +369,11 @@ impl<A: App> Reactor<A> {
     fn admit(&mut self, socket: Socket) {
         self.metrics.accepted.add(1);
         if !self.admission.take_place() {
-            return self.turn_away(&socket, &"the limit of --max-connections is reached");
+            return self.turn_away(&socket, &admission::FULL);
         }
         if self.admission.is_memory_short(self.now) {
             self.admission.leave_place();
-            return self.turn_away(&socket, &"memory is short (--min-free-memory-percent)");
+            return self.turn_away(&socket, &admission::SHORT_OF_MEMORY);
         }
         let peer = match self.addresses.are_counted() {
             true => socket.peer_addr().ok().and_then(|peer| peer.as_socket()),

@@ -50,12 +50,25 @@ impl Audience {
                 *word = wanted & !self.notified[index].fetch_or(wanted, Ordering::SeqCst);
             }
         }
-        newly.into_iter().enumerate().flat_map(|(index, word)| {
-            (0..WORD_BITS)
-                .filter(move |bit| word >> bit & 1 == 1)
-                .map(move |bit| index * WORD_BITS + bit)
-        })
+        reactors_in(newly)
     }
+
+    /// All that watch.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> + use<> {
+        reactors_in(
+            self.watchers
+                .each_ref()
+                .map(|word| word.load(Ordering::SeqCst)),
+        )
+    }
+}
+
+fn reactors_in(bits: [u64; MAX_REACTORS / WORD_BITS]) -> impl Iterator<Item = usize> {
+    bits.into_iter().enumerate().flat_map(|(index, word)| {
+        (0..WORD_BITS)
+            .filter(move |bit| word >> bit & 1 == 1)
+            .map(move |bit| index * WORD_BITS + bit)
+    })
 }
 
 fn place(reactor: usize) -> (usize, u64) {

@@ -11,17 +11,20 @@
 //! How many members a room has is told in the same way to the reactors whose members want to know,
 //! and to no others.
 
+mod activity;
 mod audience;
 mod encoded;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::protocol::message::{encode_counts, encode_here, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
+use activity::Activity;
 use audience::Audience;
 pub use audience::MAX_REACTORS;
 pub use encoded::Encoded;
@@ -87,6 +90,7 @@ pub struct Room {
     of_counts: Audience,
     /// The reactors that have members here who want to know how many there are.
     of_members: Audience,
+    activity: Activity,
     state: Mutex<State>,
 }
 
@@ -114,6 +118,7 @@ impl Room {
             kinds: kinds.into_iter().map(Kind::from).collect(),
             encoded: None,
         };
+        const FIRST_VERSION: u64 = 1;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -121,10 +126,11 @@ impl Room {
             name: name.to_owned(),
             store: Arc::clone(store),
             limits: Arc::clone(limits),
-            version: AtomicU64::new(1),
+            version: AtomicU64::new(FIRST_VERSION),
             members: AtomicU64::new(0),
             of_counts: Audience::default(),
             of_members: Audience::default(),
+            activity: Activity::new(FIRST_VERSION, state.total()),
             state: Mutex::new(state),
         }
     }
@@ -132,6 +138,16 @@ impl Room {
     /// A number that no other room in this process has or will have.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The party that it is a room of.
+    pub fn party(&self) -> &str {
+        &self.party
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The counter of a kind. A kind that the room doesn't have yet is added, at zero.
@@ -213,6 +229,37 @@ impl Room {
         self.of_members.attend(reactor);
     }
 
+    /// Sets all counts to zero, and gives the reactors that must be told, as [`Room::publish`]
+    /// does.
+    pub fn reset(&self) -> impl Iterator<Item = usize> + use<> {
+        for kind in &self.state().kinds {
+            kind.counter.reset();
+        }
+        self.publish(None)
+    }
+
+    /// The reactors that have members here.
+    pub fn reactors(&self) -> impl Iterator<Item = usize> + use<> {
+        self.of_counts.all()
+    }
+
+    /// Takes note of how busy the room was in the time that `passed` since the last look. One
+    /// thread may look.
+    pub fn look(&self, passed: Duration) {
+        let total = || self.state().total();
+        self.activity.look(self.version(), passed, total);
+    }
+
+    /// Reactions that had been counted at the last look.
+    pub fn total(&self) -> u64 {
+        self.activity.total()
+    }
+
+    /// Reactions per second before the last look.
+    pub fn per_second(&self) -> f64 {
+        self.activity.per_second()
+    }
+
     /// The version now.
     #[inline]
     pub fn version(&self) -> u64 {
@@ -246,6 +293,13 @@ impl Room {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change to the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn total(&self) -> u64 {
+        let counts = self.kinds.iter().map(|kind| kind.counter.get());
+        counts.fold(0, u64::saturating_add)
     }
 }
 

@@ -5,8 +5,13 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use slab::Slab;
+
 use super::{Room, RoomLimits};
 use crate::store::Store;
+
+/// Rooms that are listed under one lock, so that nobody who enters or leaves waits long for it.
+const PORTION: usize = 256;
 
 /// All rooms in memory, by party and name.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct RoomTable {
 #[derive(Debug, Default)]
 struct Rooms {
     by_key: HashMap<Key, Entry>,
+    /// The same rooms, in places where they stay.
+    listed: Slab<Arc<Room>>,
     /// How many rooms have left memory so far.
     departures: u64,
 }
@@ -28,6 +35,8 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Entry {
     room: Arc<Room>,
+    /// Its place in the list.
+    place: usize,
     users: usize,
 }
 
@@ -53,11 +62,17 @@ impl RoomTable {
             (rooms.by_key.contains_key(&key), rooms.departures)
         };
         let loaded = (!is_known).then(load);
-        let mut rooms = self.rooms();
+        let mut guard = self.rooms();
+        let rooms = &mut *guard;
         let loaded = loaded.filter(|_| rooms.departures == departures);
-        let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| Entry {
-            room: loaded.unwrap_or_else(load),
-            users: 0,
+        let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| {
+            let room = loaded.unwrap_or_else(load);
+            let place = rooms.listed.insert(Arc::clone(&room));
+            Entry {
+                room,
+                place,
+                users: 0,
+            }
         });
         entry.users += 1;
         if let Some(reactor) = watcher {
@@ -68,6 +83,24 @@ impl RoomTable {
             table: Arc::clone(self),
             key,
             watcher,
+        }
+    }
+
+    /// Calls `visit` with each room in memory. Of those that come or go meanwhile, it may miss some.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Room>)) {
+        let mut start = 0;
+        let mut portion = Vec::with_capacity(PORTION);
+        loop {
+            {
+                let rooms = self.rooms();
+                let end = rooms.listed.capacity().min(start + PORTION);
+                portion.extend((start..end).filter_map(|place| rooms.listed.get(place).cloned()));
+                if start >= end {
+                    return;
+                }
+                start = end;
+            }
+            portion.drain(..).for_each(|room| visit(&room));
         }
     }
 
@@ -106,13 +139,15 @@ impl Deref for RoomHandle {
 
 impl Drop for RoomHandle {
     fn drop(&mut self) {
-        let mut rooms = self.table.rooms();
+        let mut guard = self.table.rooms();
+        let rooms = &mut *guard;
         if let Some(reactor) = self.watcher {
             self.room.of_counts.unwatch(reactor);
         }
         if let Some(entry) = rooms.by_key.get_mut(&self.key) {
             entry.users -= 1;
             if entry.users == 0 {
+                rooms.listed.try_remove(entry.place);
                 rooms.by_key.remove(&self.key);
                 rooms.departures += 1;
             }

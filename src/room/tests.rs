@@ -138,3 +138,34 @@ fn members_are_counted_and_told_only_where_somebody_wants_to_know() {
     room.unwatch_members(3);
     assert_eq!(room.member_left().count(), 0);
 }
+
+#[test]
+fn a_reset_is_a_change_like_any_other() {
+    let table = table(RoomLimits::default());
+    let room = table.enter("main", "talk", Some(2));
+    room.counter("love").unwrap().add(7);
+    assert_eq!(room.reset().collect::<Vec<_>>(), [2]);
+    assert_eq!(json(&room), "{}");
+    room.counter("love").unwrap().add(1);
+    room.publish(None).for_each(drop);
+    assert_eq!(json(&room), r#"{"love":1}"#);
+}
+
+#[test]
+fn all_rooms_in_memory_are_listed() {
+    let table = table(RoomLimits::default());
+    let mut rooms: Vec<_> = (0..1000)
+        .map(|number| table.enter("main", &number.to_string(), None))
+        .collect();
+    let names = || {
+        let mut names = Vec::new();
+        table.for_each(|room| names.push(room.name().parse::<usize>().unwrap()));
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(), (0..1000).collect::<Vec<_>>());
+    rooms.drain(1..999);
+    assert_eq!(names(), [0, 999]);
+    drop(rooms);
+    assert_eq!(names(), [0; 0]);
+}

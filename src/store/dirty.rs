@@ -36,6 +36,10 @@ impl Dirty {
         self.is_dirty.store(false, Ordering::SeqCst);
     }
 
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::SeqCst)
+    }
+
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
         self.notify();

@@ -21,7 +21,7 @@ mod map;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -116,6 +116,7 @@ pub struct Store {
     dirty: Arc<Dirty>,
     index: Mutex<Index>,
     max_rooms: usize,
+    syncs: AtomicU64,
 }
 
 /// Where the rooms are. What it costs is a few bytes a room; their names are in the file.
@@ -145,7 +146,7 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RoomId(u32);
 
-/// One count, a word of the mapped file. It only grows and never wraps.
+/// One count, a word of the mapped file. It only grows, until it is reset, and never wraps.
 #[derive(Debug, Clone)]
 pub struct Counter {
     map: Arc<Map>,
@@ -162,6 +163,12 @@ impl Counter {
         let _ = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
             Some(count.saturating_add(delta))
         });
+        self.dirty.mark();
+    }
+
+    /// Sets the count to zero.
+    pub fn reset(&self) {
+        self.map.cell(self.cell)[format::COUNT_WORD].store(0, Ordering::SeqCst);
         self.dirty.mark();
     }
 
@@ -230,6 +237,7 @@ impl Store {
             dirty: Arc::default(),
             index: Mutex::new(index),
             max_rooms,
+            syncs: AtomicU64::new(0),
         };
         Ok((store, report))
     }
@@ -321,7 +329,16 @@ impl Store {
     pub fn sync(&self) -> io::Result<()> {
         self.dirty.clear();
         let used_cells = self.index().next_cell;
-        self.map.sync(used_cells).inspect_err(|_| self.dirty.mark())
+        self.map
+            .sync(used_cells)
+            .inspect_err(|_| self.dirty.mark())?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How often it was written to the disk, and whether it has changed since that last began.
+    pub fn syncs(&self) -> (u64, bool) {
+        (self.syncs.load(Ordering::Relaxed), self.dirty.is_dirty())
     }
 
     /// Makes room for the next records, so that whoever adds them need not wait for the disk.

@@ -7,6 +7,7 @@
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
 //! - `pages`: the page and the element, as far as HTTP goes.
 //! - `sse`: event streams. `presence`: how many are here.
+//! - `admin`: health, metrics, and what an operator does to rooms.
 //! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
 //! - `support`: the server process, the clients and the clocks that the others stand on.
 #![allow(
@@ -15,6 +16,7 @@
     reason = "here a panic is a verdict"
 )]
 
+mod admin;
 mod crowd;
 mod descriptors;
 mod durability;

@@ -32,7 +32,7 @@ export class Server {
   static async start(context, ...args) {
     const server = new Server();
     server.#directory = await mkdtemp(join(tmpdir(), "ovation-"));
-    server.#arguments = args;
+    server.#arguments = args.includes("--admin") ? args : ["--no-admin", ...args];
     context.after(async () => {
       await server.kill();
       await rm(server.#directory, { recursive: true });

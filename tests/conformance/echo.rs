@@ -21,9 +21,15 @@ struct Echo;
 impl App for Echo {
     type Member = ();
 
-    fn respond(&mut self, request: &Request<'_>, _: &[u8], output: &mut Vec<u8>) {
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        _: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict> {
         let response = Response::text(404, &b"This server speaks WebSocket"[..]);
         response.encode(request, &Default::default(), output);
+        None
     }
 
     fn join(&mut self, _: u32, _: &Request<'_>, _: &mut Vec<u8>) -> Result<(), Response<'static>> {

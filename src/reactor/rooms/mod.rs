@@ -204,32 +204,55 @@ impl Rooms {
         Ok(handle.counts().message.json().to_vec())
     }
 
-    fn response(&mut self, request: &Request<'_>, body: &[u8]) -> Response<'static> {
+    fn response(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+    ) -> (Response<'static>, Option<Verdict>) {
         if !self.shared.origins.allow(request.origin) {
-            return Response::text(403, &b"This origin is not allowed"[..]);
+            return (
+                Response::text(403, &b"This origin is not allowed"[..]),
+                None,
+            );
         }
         let shared = Arc::clone(&self.shared);
         let route = shared.router.route(request.target);
         let Route::Room { party, room } = &route else {
-            return route.refusal();
+            return (route.refusal(), None);
         };
-        match request.method {
+        let response = match request.method {
             "GET" | "HEAD" => {
                 let handle = shared.table.enter(party, room, None);
                 Response::json(200, handle.counts().message.json().to_vec())
             }
-            "POST" => match parse_body(body, shared.max_kind_bytes) {
-                Ok(kind) => match self.react(party, room, &kind) {
-                    Ok(counts) => Response::json(200, counts),
-                    Err(error @ RoomError::Store(_)) => {
-                        Response::text(507, error.to_string().into_bytes())
-                    }
-                    Err(error) => Response::text(422, error.to_string().into_bytes()),
-                },
-                Err(why) => Response::text(400, why.into_bytes()),
-            },
+            "POST" => {
+                let (response, verdict) = self.post(party, room, body);
+                return (response, Some(verdict));
+            }
             "OPTIONS" => Response::empty(204),
             _ => Response::text(405, &b"GET, POST and OPTIONS are what a room knows"[..]),
+        };
+        (response, None)
+    }
+
+    fn post(&mut self, party: &str, room: &str, body: &[u8]) -> (Response<'static>, Verdict) {
+        let kind = match parse_body(body, self.shared.max_kind_bytes) {
+            Ok(kind) => kind,
+            Err(why) => return (Response::text(400, why.into_bytes()), Verdict::Invalid),
+        };
+        match self.react(party, room, &kind) {
+            Ok(counts) => (Response::json(200, counts), Verdict::Accepted),
+            Err(error) => {
+                let (status, verdict) = match error {
+                    RoomError::Store(_) => (507, Verdict::Dropped),
+                    RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
+                    RoomError::KindNotAllowed => (422, Verdict::Invalid),
+                };
+                (
+                    Response::text(status, error.to_string().into_bytes()),
+                    verdict,
+                )
+            }
         }
     }
 }
@@ -254,9 +277,15 @@ fn parse_body(body: &[u8], max_kind_bytes: usize) -> Result<String, String> {
 impl App for Rooms {
     type Member = Membership;
 
-    fn respond(&mut self, request: &Request<'_>, body: &[u8], output: &mut Vec<u8>) {
-        let response = self.response(request, body);
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict> {
+        let (response, verdict) = self.response(request, body);
         response.encode(request, &self.shared.origins, output);
+        verdict
     }
 
     fn share(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {

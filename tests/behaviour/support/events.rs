@@ -24,7 +24,7 @@ pub(crate) struct EventStream {
 
 /// A request for an event stream.
 pub(crate) fn stream_request(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: ovation.test\r\nAccept: text/event-stream\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
 }
 
 impl EventStream {

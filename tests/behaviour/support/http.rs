@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use super::{Server, dial};
+use super::{PATIENCE, Server, dial};
 
 /// A response.
 #[derive(Debug)]
@@ -41,6 +41,15 @@ pub(crate) fn upgrade_head(target: &str, fields: &str) -> String {
 impl Http {
     pub(crate) fn connect(server: &Server) -> Self {
         Self::over(dial(server))
+    }
+
+    /// A connection to the admin side.
+    pub(crate) fn connect_to(address: &str) -> Self {
+        let stream = TcpStream::connect(address)
+            .unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        Self::over(stream)
     }
 
     pub(crate) fn over(stream: TcpStream) -> Self {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Counts, dial, reaction};
 pub(crate) use events::{EventStream, Item, stream_request};
-pub(crate) use http::{Http, post_request, upgrade_head};
+pub(crate) use http::{Http, Response, post_request, upgrade_head};
 pub(crate) use process::{cpu_time, open_sockets, resident_bytes, switches, switches_of};
 pub(crate) use server::{Server, directory, refused};
 pub(crate) use wire::{RawSocket, close_payload, frame_with_length, masked};

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use super::PATIENCE;
 pub(crate) struct Server {
     child: Child,
     addresses: Vec<String>,
+    /// The lines that it says after the first.
+    lines: Mutex<Receiver<String>>,
     log: Arc<Mutex<String>>,
     directory: PathBuf,
     _own_directory: Option<TempDir>,
@@ -55,9 +57,12 @@ fn clean(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// Listens on a free port, unless the test says where.
+/// Listens on a free port, and has no admin side, unless the test says where.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
+    if !arguments.contains(&"--admin") {
+        command.arg("--no-admin");
+    }
     if !arguments.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
@@ -95,32 +100,48 @@ impl Server {
         let stderr = child.stderr.take().expect("it is piped");
         follow(stderr, Arc::clone(&log));
         let stdout = child.stdout.take().expect("it is piped");
+        let (sender, lines) = channel();
         // From here on, dropping the server ends the process.
         let mut server = Self {
             child,
             addresses: Vec::new(),
+            lines: Mutex::new(lines),
             log,
             directory: directory.to_owned(),
             _own_directory: None,
         };
-        let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 // A test that has its line no longer listens; the pipe is still emptied.
                 let _ = sender.send(line);
             }
         });
-        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            panic!(
-                "the server did not say where it listens; it said: {}",
-                server.log()
-            )
-        });
+        let line = server.next_line();
         let addresses = line
             .strip_prefix("Ovation listens on ")
             .unwrap_or_else(|| panic!("unexpected first line: {line}"));
         server.addresses = addresses.split(", ").map(str::to_owned).collect();
         server
+    }
+
+    fn next_line(&self) -> String {
+        let lines = self.lines.lock().expect("nothing panics with it");
+        lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            panic!(
+                "the server did not say where it listens; it said: {}",
+                self.log()
+            )
+        })
+    }
+
+    /// Where its admin side listens. It can be asked once.
+    pub(crate) fn admin_address(&self) -> String {
+        loop {
+            if let Some(address) = self.next_line().strip_prefix("Dashboard: ") {
+                let address = address.strip_prefix("http://").unwrap_or(address);
+                return address.trim_end_matches('/').to_owned();
+            }
+        }
     }
 
     /// Where it listens first.

@@ -1,0 +1,260 @@
+//! The metrics, in the text format of Prometheus. They are read where they are counted, when asked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, NoLabelSet,
+    prometheus_text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::StoreState;
+use super::process;
+use super::sampler::{Rooms, Sampler};
+use crate::reactor::{CloseReason, Gauge, ReactorMetrics};
+
+/// The media type of the text.
+pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is read at once, and then written.
+#[derive(Debug)]
+struct Scrape {
+    metrics: Vec<Arc<ReactorMetrics>>,
+    cpu_times: Vec<Option<Duration>>,
+    rooms: Rooms,
+    store: StoreState,
+    is_ready: bool,
+    start_seconds: u64,
+}
+
+/// Writes all metrics.
+pub(super) fn text(
+    metrics: &[Arc<ReactorMetrics>],
+    sampler: &Sampler,
+    store: StoreState,
+    is_ready: bool,
+) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape {
+        metrics: metrics.to_vec(),
+        cpu_times: sampler.threads().cpu_times().collect(),
+        rooms: sampler.rooms().clone(),
+        store,
+        is_ready,
+        start_seconds: sampler.start_seconds(),
+    }));
+    let mut text = String::new();
+    // Writing to memory can't fail.
+    let _ = prometheus_text::encode(&mut text, &registry);
+    text
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        self.connections(&mut writer)?;
+        self.traffic(&mut writer)?;
+        self.rooms(&mut writer)?;
+        self.store(&mut writer)?;
+        self.process(&mut writer)
+    }
+}
+
+impl Scrape {
+    fn connections(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let each = |of: fn(&ReactorMetrics) -> &Gauge| self.each(of);
+        writer.gauges(
+            "ovation_connections",
+            "Connections that are open",
+            each(|it| &it.connections),
+        )?;
+        writer.gauges(
+            "ovation_event_streams",
+            "Connections that are event streams",
+            each(|it| &it.streams),
+        )?;
+        writer.counters(
+            "ovation_accepted",
+            "Connections that were accepted",
+            each(|it| &it.accepted),
+        )?;
+        let closed = CloseReason::ALL.map(|reason| {
+            let count = self.metrics.iter().map(|it| it.closed(reason).get());
+            ([("reason", reason.label().to_owned())], count.sum::<u64>())
+        });
+        writer.counters("ovation_closed", "Connections that ended, by why", closed)
+    }
+
+    fn traffic(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        for (name, help, of) in [
+            (
+                "ovation_requests",
+                "HTTP requests that were answered",
+                (|it| &it.requests) as fn(&ReactorMetrics) -> &Gauge,
+            ),
+            ("ovation_received_bytes", "Bytes received", |it| {
+                &it.received_bytes
+            }),
+            ("ovation_reactions", "Reactions that were counted", |it| {
+                &it.messages
+            }),
+            (
+                "ovation_dropped_messages",
+                "Reactions that could not be counted: the room or the store is full",
+                |it| &it.dropped_messages,
+            ),
+            (
+                "ovation_invalid_messages",
+                "Messages that are no reactions",
+                |it| &it.invalid_messages,
+            ),
+            (
+                "ovation_frames_sent",
+                "Frames and events that fan-outs handed to sockets",
+                |it| &it.frames_sent,
+            ),
+            (
+                "ovation_frames_conflated",
+                "Frames and events that full sockets missed; a newer one follows",
+                |it| &it.frames_conflated,
+            ),
+            (
+                "ovation_reactor_turns",
+                "Turns of the reactor's loop",
+                |it| &it.turns,
+            ),
+        ] {
+            writer.counters(name, help, self.each(of))?;
+        }
+        let times = self.cpu_times.iter().enumerate();
+        let times = times
+            .filter_map(|(number, time)| Some((reactor(number), time.as_ref()?.as_secs_f64())));
+        writer.counters(
+            "ovation_reactor_cpu_seconds",
+            "CPU time of the reactor's thread",
+            times,
+        )
+    }
+
+    fn rooms(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.gauge("ovation_rooms", "Rooms in memory", self.rooms.count as u64)?;
+        writer.gauge(
+            "ovation_members",
+            "Members of all rooms",
+            self.rooms.members,
+        )
+    }
+
+    /// What is known of the store. Its metrics are written here and nowhere else.
+    fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.gauge(
+            "ovation_unsynced_seconds",
+            "For how long the oldest change is not on the disk yet",
+            self.store.unsynced.as_secs_f64(),
+        )
+    }
+
+    fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.gauge(
+            "ovation_ready",
+            "Whether the server takes connections and keeps counts",
+            u64::from(self.is_ready),
+        )?;
+        let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+        writer.gauges(
+            "ovation_build_info",
+            "The version that runs",
+            [(version, 1u64)],
+        )?;
+        if let Some(time) = process::cpu_time() {
+            writer.counter(
+                "process_cpu_seconds",
+                "CPU time of the process",
+                time.as_secs_f64(),
+            )?;
+        }
+        writer.gauge(
+            "process_resident_memory_bytes",
+            "Memory that the process has in RAM",
+            process::resident_bytes(),
+        )?;
+        writer.gauge(
+            "process_start_time_seconds",
+            "When the process started, since 1970",
+            self.start_seconds,
+        )
+    }
+
+    /// A number of each reactor, with its label.
+    fn each(
+        &self,
+        of: fn(&ReactorMetrics) -> &Gauge,
+    ) -> impl Iterator<Item = (Labels, u64)> + use<'_> {
+        let numbered = self.metrics.iter().enumerate();
+        numbered.map(move |(number, metrics)| (reactor(number), of(metrics).get()))
+    }
+}
+
+type Labels = [(&'static str, String); 1];
+
+fn reactor(number: usize) -> Labels {
+    [("reactor", number.to_string())]
+}
+
+/// Writes families of metrics.
+struct Writer<'e>(DescriptorEncoder<'e>);
+
+impl Writer<'_> {
+    fn gauges<N: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, N)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, MetricType::Gauge)?;
+        for (labels, value) in values {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<N: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, N)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, MetricType::Counter)?;
+        for (labels, value) in values {
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge<N: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: N) -> fmt::Result {
+        let family = self.family(name, help, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(family)
+    }
+
+    fn counter<N: EncodeCounterValue>(&mut self, name: &str, help: &str, value: N) -> fmt::Result {
+        let family = self.family(name, help, MetricType::Counter)?;
+        ConstCounter::new(value).encode(family)
+    }
+
+    fn family<'w>(
+        &'w mut self,
+        name: &'w str,
+        help: &str,
+        metric_type: MetricType,
+    ) -> Result<prometheus_client::encoding::MetricEncoder<'w>, fmt::Error> {
+        self.0
+            .encode_descriptor(name, help, None::<&Unit>, metric_type)
+    }
+}
