@@ -226,6 +226,7 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         pages: (!args.no_pages).then(|| {
             Pages::new(&PageSettings {
                 kinds: args.kinds.as_deref(),
+                party: args.parties.first().map_or("main", String::as_str),
                 max_kind_bytes: args.max_kind_bytes,
             })
         }),

@@ -141,6 +141,7 @@ fn the_kinds_of_the_server_are_the_buttons_of_the_page() {
         "{page}"
     );
     assert!(page.contains("data-max-kind-bytes=\"20\""), "{page}");
+    assert!(page.contains("data-party=\"main\""), "{page}");
 }
 
 #[test]

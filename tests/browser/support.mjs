@@ -74,6 +74,15 @@ export class Server {
     return answer.json();
   }
 
+  /** Sends as many reactions at once. */
+  async burst(kinds, count, room = "talk") {
+    const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
+    await once(socket, "open");
+    for (let sent = 0; sent < count; sent++) socket.send(JSON.stringify({ kind: kinds[sent % kinds.length] }));
+    socket.close();
+    await once(socket, "close");
+  }
+
   /** Sends reactions, a batch at every tick, until it is told to stop. */
   async crowd(kinds, perSecond, room = "talk") {
     const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);

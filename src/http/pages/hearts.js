@@ -6,6 +6,8 @@
 /** The most that rise at once, on a large screen and on any. */
 const MAX_RISING = 360;
 const MIN_RISING = 60;
+/** Taps of one's own rise even if the sky is full; only so many. */
+const MAX_OWN = 40;
 /** The part of the screen that each should have, in pixels. */
 const AREA_EACH = 1800;
 /** What may be owed and not be released yet, in full skies: what comes beyond it is not shown. */
@@ -95,16 +97,16 @@ export class Sky {
   }
 
   #release(glyph, origin) {
-    if (this.#rising.length >= this.#limit) return false;
+    if (this.#rising.length >= this.#limit + (origin ? MAX_OWN : 0)) return false;
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const particle = this.#spare.pop() ?? {};
     const depth = Math.random();
     // Mostly small and far away; some near.
-    const layer = origin ? 2 : Math.floor(depth ** 1.8 * SIZES.length);
+    const layer = Math.floor(origin ? 1 + depth * 2 : depth ** 1.8 * SIZES.length);
     Object.assign(particle, {
       sprite: this.#sprite(glyph, SIZES[layer] * this.#scale),
       density: DENSITIES[layer],
-      x: origin ? origin.x + (Math.random() - 0.5) * 24 : Math.random() * width,
+      x: origin ? origin.x + (Math.random() - 0.5) * 60 : Math.random() * width,
       y: origin ? origin.y : height + 40 * this.#scale,
       climb: (origin ? origin.y : height) * (0.62 + 0.38 * Math.random()),
       age: 0,

@@ -17,6 +17,8 @@ use asset::{Asset, Audience};
 pub struct PageSettings<'s> {
     /// The kinds to show buttons for; the page has a choice of its own, if `None`.
     pub kinds: Option<&'s [String]>,
+    /// The party that the page's rooms are of.
+    pub party: &'s str,
     /// The longest kind, in bytes.
     pub max_kind_bytes: usize,
 }
@@ -101,6 +103,7 @@ fn page(settings: &PageSettings<'_>) -> String {
     };
     include_str!("page.html")
         .replace("{max-kind-bytes}", &settings.max_kind_bytes.to_string())
+        .replace("{party}", &escape(settings.party))
         .replace("{kinds}", &escape(&kinds))
 }
 
@@ -129,6 +132,7 @@ mod tests {
         let kinds = ["love".to_owned(), "\"'<b>&".to_owned()];
         let page = page(&PageSettings {
             kinds: Some(&kinds),
+            party: "main",
             max_kind_bytes: 32,
         });
         let expected = "data-kinds=\"[&quot;love&quot;,&quot;\\&quot;&#39;&lt;b&gt;&amp;&quot;]\"";

@@ -5,6 +5,8 @@ import { Sky } from "/pages/hearts.js";
 
 /** Kinds that are shown besides the buttons'. */
 const MAX_OTHERS = 12;
+/** Beyond so many the buttons are smaller. */
+const MANY_KINDS = 10;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
@@ -36,12 +38,13 @@ const isStage = query.get("view") === "stage";
 const name = roomName();
 const room = new OvationRoom({
   room: name,
+  party: document.body.dataset.party,
   presence: true,
   maxKindBytes: Number(document.body.dataset.maxKindBytes) || undefined,
 });
 const kinds = document.body.dataset.kinds ? JSON.parse(document.body.dataset.kinds) : DEFAULT_KINDS;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const sky = new Sky(at("sky"), isStage ? 1.7 : 1);
+const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
 const exact = new Intl.NumberFormat();
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 4 });
 /** A number that fits a tile. */
@@ -66,6 +69,8 @@ for (const kind of new Set(kinds)) {
   const shown = picture(kind);
   const face = make("span", isWord(shown) ? "word" : "picture", shown);
   face.dir = "auto";
+  // The longest word that can't be broken decides how large all can be.
+  face.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map((word) => word.length)) + 1));
   if (shown !== kind) {
     face.role = "img";
     face.ariaLabel = kind;
@@ -80,6 +85,7 @@ for (const kind of new Set(kinds)) {
   }
   tiles.set(kind, { tile, picture: face, count, pulsed: -Infinity });
 }
+at("reactions").toggleAttribute("data-many", tiles.size > MANY_KINDS);
 at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
 
 function tap(kind) {
@@ -102,8 +108,10 @@ room.addEventListener("counts", ({ detail: { increases, own } }) => {
     if (calm.matches) pulse(kind);
     else sky.rise(flying(kind), count, own ? originOf(kind) : undefined);
   }
-  if (!isDirty) requestAnimationFrame(show);
-  isDirty = true;
+  // A tap shows at once; of the rest, the eye sees one a frame.
+  if (own) show();
+  else if (!isDirty) requestAnimationFrame(show);
+  isDirty = !own;
 });
 
 function show() {
@@ -176,6 +184,7 @@ const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting",
 
 room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   at("state").dataset.state = state;
+  if (state !== "open") at("here").textContent = "";
   const words = state === "open" && transport === "sse" ? "Live, without WebSocket" : WORDS[state];
   if (at("state-text").textContent !== words) at("state-text").textContent = words;
   const kept = queued === 1 ? "1 tap is kept and will be sent" : `${queued} taps are kept and will be sent`;
