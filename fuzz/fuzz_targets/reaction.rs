@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::protocol::message::{encode_counts, encode_key, parse_reaction};
+use ovation::protocol::message::{HERE, encode_counts, encode_key, parse_reaction};
 use serde_json::Value;
 
 const MAX_KIND_BYTES: usize = 32;
@@ -13,7 +13,8 @@ fuzz_target!(|text: &str| {
     let value: Option<Value> = serde_json::from_str(text).ok();
     let kind = value.as_ref().and_then(|value| value.get("kind")?.as_str());
     let expected = kind.filter(|kind| {
-        !kind.is_empty() && kind.len() <= MAX_KIND_BYTES && !kind.chars().any(char::is_control)
+        let is_plain = !kind.is_empty() && !kind.chars().any(char::is_control);
+        is_plain && kind.len() <= MAX_KIND_BYTES && *kind != HERE
     });
     let parsed = parse_reaction(text, MAX_KIND_BYTES);
     match (&parsed, expected) {

@@ -32,7 +32,7 @@ pub(super) enum Series {
     Rooms,
     /// Memory of the process, in bytes.
     Memory,
-    /// Memory of the process for each connection, in bytes.
+    /// What the process's own memory has grown by, for each connection, in bytes.
     MemoryEach,
     /// Reactions that were counted, per second.
     Reactions,

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::StoreState;
-use super::process;
+use super::process::{self, Memory};
 use super::sampler::{Rooms, Sampler};
 use crate::reactor::{CloseReason, Gauge, ReactorMetrics};
 
@@ -182,7 +182,7 @@ impl Scrape {
         writer.gauge(
             "process_resident_memory_bytes",
             "Memory that the process has in RAM",
-            process::resident_bytes(),
+            Memory::read().resident,
         )?;
         writer.gauge(
             "process_start_time_seconds",

@@ -6,10 +6,25 @@ use std::time::Duration;
 
 use crate::procfs::kib_of;
 
-/// The memory that the process has in RAM, in bytes; 0 where it can't be known.
-pub(super) fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    kib_of(&status, "VmRSS").unwrap_or(0) * 1024
+/// The memory of the process, in bytes; 0 where it can't be known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    /// All that it has in RAM.
+    pub(super) resident: u64,
+    /// What is its own of that: not its code, and not the snapshot.
+    pub(super) anonymous: u64,
+}
+
+impl Memory {
+    /// What it is now.
+    pub(super) fn read() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bytes_of = |name| kib_of(&status, name).unwrap_or(0) * 1024;
+        Self {
+            resident: bytes_of("VmRSS"),
+            anonymous: bytes_of("RssAnon"),
+        }
+    }
 }
 
 /// The CPU time of the whole process.
@@ -84,6 +99,8 @@ mod tests {
         }
         drop(begin);
         assert!(thread.join().unwrap().is_err());
-        assert!(resident_bytes() > 0 && cpu_time().is_some());
+        let memory = Memory::read();
+        assert!(memory.resident > memory.anonymous && memory.anonymous > 0);
+        assert!(cpu_time().is_some());
     }
 }

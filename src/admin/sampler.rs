@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Sources;
 use super::history::{MAX_LABEL_BYTES, Point, Series, TOP_ROOMS, rounded};
-use super::process::{self, Threads};
+use super::process::{Memory, Threads};
 use crate::reactor::{Gauge, ReactorMetrics};
 use crate::room::Room;
 
@@ -23,7 +23,7 @@ const MIN_CONNECTIONS: f32 = 100.0;
 /// What is remembered from one sample to the next.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// What the process used before anyone came.
+    /// The process's own memory before anyone came.
     base_bytes: u64,
     threads: Threads,
     start: Instant,
@@ -76,7 +76,7 @@ impl Sampler {
     pub(super) fn new(sources: &Sources, now: Instant) -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            base_bytes: process::resident_bytes(),
+            base_bytes: Memory::read().anonymous,
             threads: Threads::find(sources.metrics.len()),
             start: now,
             start_seconds: unix.map_or(0, |age| age.as_secs()),
@@ -133,8 +133,8 @@ impl Sampler {
             values.sum::<u64>() as f32
         };
         let connections = sum(|metrics| &metrics.connections);
-        let memory = process::resident_bytes();
-        let more = memory.saturating_sub(self.base_bytes) as f32;
+        let memory = Memory::read();
+        let more = memory.anonymous.saturating_sub(self.base_bytes) as f32;
         let mut point = Point {
             at: self.start_seconds + now.duration_since(self.start).as_secs(),
             top: self.rooms.top_by_name(),
@@ -144,7 +144,7 @@ impl Sampler {
             (Series::Connections, connections),
             (Series::Streams, sum(|metrics| &metrics.streams)),
             (Series::Rooms, self.rooms.count as f32),
-            (Series::Memory, memory as f32),
+            (Series::Memory, memory.resident as f32),
             (
                 Series::MemoryEach,
                 match connections >= MIN_CONNECTIONS {

@@ -201,7 +201,8 @@ impl<A: App> Reactor<A> {
             closings: Deadlines::new(limits.close_timeout),
             sweep: limits.ping_interval.map(Sweep::new),
             limits,
-            next: Next::Never,
+            // When it wants to be called, the application says in its first turn.
+            next: Next::Now,
         })
     }
 

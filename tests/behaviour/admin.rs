@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -343,6 +343,19 @@ fn samples_come_each_second_and_are_remembered() {
 }
 
 #[test]
+fn nobody_needs_to_ask_for_samples_to_be_taken() {
+    let (server, admin) = start(&[]);
+    let _member = Client::enter(&server, "talk");
+    eventually("the admin thread has woken up by itself", || {
+        switches_of(&server, "admin") >= 3
+    });
+    let history = json(&admin, "/history");
+    let points = history["at"].as_array().map_or(0, Vec::len);
+    assert!(points >= 2, "{history}");
+    assert_eq!(history["rooms"][0]["name"], "main/talk");
+}
+
+#[test]
 fn reactors_sleep_while_the_admin_side_does_not() {
     let (server, admin) = start(&["--ping-interval-ms", "0", "--head-timeout-ms", "100"]);
     let _members: Vec<_> = (0..20).map(|_| Client::enter(&server, "talk")).collect();
@@ -424,13 +437,23 @@ fn an_address_that_others_reach_needs_a_token() {
 
 #[test]
 fn a_second_server_goes_on_without_the_default_address() {
-    let (first, admin) = start(&[]);
+    // If something else has it, it is as good as this.
+    let _first = TcpListener::bind("127.0.0.1:1998");
     let directory = directory();
-    let failed = refused(directory.path(), &["--admin", &admin]);
+    let file = directory.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let with_default = ["--admin-token-file", file.to_str().unwrap()];
+    let second = Server::start_in(directory.path(), &with_default);
+    assert_eq!(Http::connect(&second).get("/party/talk").status, 200);
+    assert!(second.log().contains("no admin"), "{}", second.log());
+    assert_eq!(second.stop().code(), Some(0));
+    // Where the operator says which, that one it must be.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = refused(directory.path(), &["--admin", &address]);
     assert_eq!(failed.code, Some(3), "{}", failed.message);
     assert!(failed.message.contains("--no-admin"), "{}", failed.message);
     assert!(failed.message.contains("in use"), "{}", failed.message);
-    drop(first);
 }
 
 #[test]

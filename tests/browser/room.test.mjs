@@ -237,6 +237,19 @@ test("a client that is turned away does not come back soon, and says nothing aga
   assert.equal(dialed.length, 2);
 });
 
+test("a room that the operator closes is left", () => {
+  const room = enter({ love: 1 });
+  link.dies(1000);
+  assert.equal(room.state, "closed");
+  assert.equal(room.react("love"), false);
+  mock.timers.tick(600_000);
+  assert.equal(dialed.length, 1);
+  room.connect();
+  link.says({ love: 1 });
+  assert.equal(room.state, "open");
+  assert.ok(room.react("love"));
+});
+
 test("failures are answered with growing, scattered waits", () => {
   const room = enter();
   const began = Date.now();

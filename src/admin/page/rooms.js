@@ -1,1 +1,165 @@
+/** The table of rooms: found, sorted, reset and closed. */
 
+const INTERVAL_MS = 2000;
+const PAGE = 50;
+const MOST = 500;
+/** Kinds that a row shows. */
+const KINDS = 8;
+const whole = new Intl.NumberFormat();
+const rate = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+
+const $ = (selector) => document.querySelector(selector);
+
+export class Rooms {
+  #body = $("#rooms tbody");
+  #search = $("#search");
+  #more = $("#more");
+  #dialog = $("#confirm");
+  #say;
+  #sort = "members";
+  #limit = PAGE;
+  #timer = 0;
+  /** The number of the last question: answers to earlier ones are stale. */
+  #asked = 0;
+  /** @type {Map<string, HTMLTableRowElement>} */
+  #rows = new Map();
+
+  /** @param {(text: string) => void} say tells the operator what became of an action */
+  constructor(say) {
+    this.#say = say;
+    this.#search.addEventListener("input", () => this.refresh());
+    this.#more.addEventListener("click", () => {
+      this.#limit = Math.min(MOST, this.#limit + 2 * PAGE);
+      this.refresh();
+    });
+    for (const button of document.querySelectorAll("[data-sort]")) {
+      button.addEventListener("click", () => this.#sortBy(button.dataset.sort));
+    }
+    document.addEventListener("visibilitychange", () => this.refresh());
+    this.refresh();
+  }
+
+  async refresh() {
+    clearTimeout(this.#timer);
+    if (document.hidden) return;
+    const number = ++this.#asked;
+    const query = new URLSearchParams({
+      limit: this.#limit,
+      sort: this.#sort,
+      search: this.#search.value.trim(),
+    });
+    try {
+      const response = await fetch(`/rooms?${query}`);
+      if (number !== this.#asked) return;
+      if (response.ok) this.#show(await response.json());
+    } catch {
+      // The state of the stream of samples says that the server is gone.
+    }
+    if (number === this.#asked) this.#timer = setTimeout(() => this.refresh(), INTERVAL_MS);
+  }
+
+  #sortBy(sort) {
+    this.#sort = sort;
+    for (const button of document.querySelectorAll("[data-sort]")) {
+      const order = sort === "name" ? "ascending" : "descending";
+      button.closest("th").setAttribute("aria-sort", button.dataset.sort === sort ? order : "none");
+    }
+    this.refresh();
+  }
+
+  #show({ inMemory, matching, rooms }) {
+    const isFound = this.#search.value.trim() !== "";
+    const all = inMemory === 1 ? "1 in memory" : `${whole.format(inMemory)} in memory`;
+    $("#rooms-summary").textContent = isFound ? `${whole.format(matching)} found, ${all}` : all;
+    this.#more.hidden = rooms.length >= matching || this.#limit >= MOST;
+    $("#rooms-note").textContent = matching
+      ? rooms.length < matching
+        ? `${whole.format(rooms.length)} of ${whole.format(matching)} shown`
+        : ""
+      : isFound
+        ? "No room in memory is called so. A room that nobody is in rests in the snapshot."
+        : "Nobody is in a room. Rooms that nobody is in rest in the snapshot.";
+    const shown = rooms.map((room) => this.#row(room));
+    // Rows are moved only where the order has changed: a moved row would lose the focus.
+    shown.forEach((row, index) => {
+      if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index]);
+    });
+    while (this.#body.children.length > shown.length) this.#body.lastChild.remove();
+    const kept = new Set(shown);
+    for (const [key, row] of this.#rows) if (!kept.has(row)) this.#rows.delete(key);
+  }
+
+  #row(room) {
+    const key = `${room.party}/${room.room}`;
+    let row = this.#rows.get(key);
+    if (!row) {
+      row = this.#newRow(room);
+      this.#rows.set(key, row);
+    }
+    const [, members, reactions, perSecond, kinds] = row.children;
+    members.textContent = whole.format(room.members);
+    reactions.textContent = whole.format(room.reactions);
+    perSecond.textContent = room.perSecond ? rate.format(room.perSecond) : "";
+    const counts = Object.entries(room.counts);
+    const parts = counts.slice(0, KINDS).map(([kind, count]) => {
+      const name = Object.assign(document.createElement("b"), { textContent: kind });
+      const part = document.createElement("span");
+      part.append(name, ` ${whole.format(count)}`);
+      return part;
+    });
+    if (counts.length > KINDS) parts.push(`+ ${counts.length - KINDS}`);
+    kinds.firstChild.replaceChildren(...parts);
+    row.room = room;
+    return row;
+  }
+
+  #newRow(room) {
+    const row = document.createElement("tr");
+    const name = document.createElement("th");
+    name.scope = "row";
+    name.title = `${room.party}/${room.room}`;
+    const party = Object.assign(document.createElement("small"), { textContent: `${room.party} / ` });
+    name.append(party, room.room);
+    const cells = [1, 2, 3, 4, 5].map(() => document.createElement("td"));
+    cells[3].append(Object.assign(document.createElement("div"), { className: "kinds" }));
+    cells[4].className = "actions";
+    for (const action of ["reset", "close"]) {
+      const button = document.createElement("button");
+      button.textContent = action === "reset" ? "Reset" : "Close";
+      button.setAttribute("aria-label", `${button.textContent} ${room.party}/${room.room}`);
+      button.addEventListener("click", () => this.#confirm(action, row.room));
+      cells[4].append(button);
+    }
+    row.append(name, ...cells);
+    return row;
+  }
+
+  #confirm(action, { party, room, members, reactions }) {
+    const isReset = action === "reset";
+    const name = `${party}/${room}`;
+    const people = members === 1 ? "1 member" : `${whole.format(members)} members`;
+    $("#confirm-title").textContent = `${isReset ? "Reset" : "Close"} ${name}?`;
+    $("#confirm-text").textContent = isReset
+      ? `Its ${whole.format(reactions)} reactions become zero, for everyone and at once. This can't be undone.`
+      : `The connections of its ${people} are closed. The counts are kept, and whoever opens the room again comes in.`;
+    $("#confirm-yes").textContent = isReset ? "Reset the counts" : "Close the room";
+    this.#dialog.returnValue = "no";
+    this.#dialog.onclose = () => {
+      if (this.#dialog.returnValue === "yes") this.#act(action, party, room);
+    };
+    this.#dialog.showModal();
+  }
+
+  async #act(action, party, room) {
+    const path = `/rooms/${encodeURIComponent(party)}/${encodeURIComponent(room)}/${action}`;
+    const done = action === "reset" ? "is reset" : "is closed";
+    try {
+      const response = await fetch(path, { method: "POST", headers: { "X-Ovation": "1" } });
+      const why = response.ok ? "" : await response.text();
+      this.#say(response.ok ? `${party}/${room} ${done}` : `${party}/${room}: ${why}`);
+    } catch {
+      this.#say(`${party}/${room}: the server does not answer`);
+    }
+    this.refresh();
+  }
+}

@@ -16,7 +16,7 @@
  *
  * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} RoomState
  *   `waiting`: the connection is lost and will be tried again. `refused`: the server does not want
- *   this client, which asks again only after minutes.
+ *   this client, which asks again only after minutes. `closed`: left, or closed by the operator.
  * @typedef {{ state: RoomState, queued: number, transport: "websocket" | "sse" }} StateDetail
  * @typedef {{ counts: Map<string, number>, increases: Map<string, number>, own: boolean }} CountsDetail
  *   `increases`: what rose, and by how much, since the last such event. `own`: by a tap of this page.
@@ -132,18 +132,19 @@ export class OvationRoom extends EventTarget {
     for (const type of ["online", "offline"]) globalThis.removeEventListener?.(type, this);
     this.#hangUp();
     this.#sent.clear();
+    this.#queue.clear();
     this.#setState("closed");
   }
 
   /**
    * Taps. Without a connection the tap is kept and sent once when there is one again.
    * @param {string} kind
-   * @returns {boolean} whether it was taken: not if it is no kind, or too many wait already
+   * @returns {boolean} whether it was taken: not if it is no kind, too many wait, or the room is left
    */
   react(kind) {
     const length = new TextEncoder().encode(kind).length;
     if (!length || length > this.#maxKindBytes || /\p{Cc}/u.test(kind) || kind === HERE) return false;
-    if (this.queued >= MAX_QUEUED_TAPS || /** @type {WebSocket} */ (this.#link)?.bufferedAmount > MAX_BUFFERED_BYTES)
+    if (this.#state === "closed" || this.queued >= MAX_QUEUED_TAPS || /** @type {WebSocket} */ (this.#link)?.bufferedAmount > MAX_BUFFERED_BYTES)
       return false;
     add(this.#queue, kind, 1);
     if (this.#state === "open") this.#flush();
@@ -203,6 +204,8 @@ export class OvationRoom extends EventTarget {
   }
 
   #lost(code = 0) {
+    // The operator has closed the room: to come back would open it.
+    if (code === 1000) return this.close();
     this.#hangUp();
     const wasOpen = this.#state === "open";
     const wasGood = wasOpen && Date.now() - this.#openedAt > GOOD_AFTER_MS;

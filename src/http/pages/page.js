@@ -90,7 +90,8 @@ at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
 
 function tap(kind) {
   if (!room.react(kind)) {
-    say(room.queued >= MAX_QUEUED_TAPS ? `No more than ${MAX_QUEUED_TAPS} taps can be kept until the connection is back.` : "");
+    if (room.queued >= MAX_QUEUED_TAPS)
+      say(`No more than ${MAX_QUEUED_TAPS} taps can be kept until the connection is back.`);
     return;
   }
   const { picture } = tiles.get(kind);
@@ -180,7 +181,7 @@ function cool() {
 
 // What is going on.
 
-const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Turned away", closed: "Left" };
+const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Turned away", closed: "Closed" };
 
 room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   at("state").dataset.state = state;
@@ -188,7 +189,8 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   const words = state === "open" && transport === "sse" ? "Live, without WebSocket" : WORDS[state];
   if (at("state-text").textContent !== words) at("state-text").textContent = words;
   const kept = queued === 1 ? "1 tap is kept and will be sent" : `${queued} taps are kept and will be sent`;
-  if (state === "refused") say("The server has turned this page away. It will ask again in a few minutes.");
+  if (state === "closed") say("This room has been closed. Thank you for being here.");
+  else if (state === "refused") say("The server has turned this page away. It will ask again in a few minutes.");
   else if (state !== "open" && queued) say(`You are not connected. ${kept} when you are back.`);
   else if (state === "waiting") say("The connection is lost. Trying again…");
   else if (state === "open") say("");

@@ -60,7 +60,7 @@ fn clean(mut command: Command, directory: &Path) -> Command {
 /// Listens on a free port, and has no admin side, unless the test says where.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
-    if !arguments.contains(&"--admin") {
+    if !arguments.iter().any(|it| it.starts_with("--admin")) {
         command.arg("--no-admin");
     }
     if !arguments.contains(&"--listen") {
