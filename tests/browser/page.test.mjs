@@ -110,6 +110,22 @@ test("where WebSockets are broken the page is live all the same", async (context
   assert.deepEqual(await server.counts(), { "❤": 2, "👏": 1 });
 });
 
+test("the operator sets a room back, and closes it", async (context) => {
+  const server = await Server.start(context, "--admin", "127.0.0.1:0");
+  const page = await live(await open(context, browser, server.url()));
+  for (let tap = 0; tap < 3; tap++) await button(page, "❤").click();
+  await eventually(() => server.counts(), { "❤": 3 });
+  await server.operate("reset");
+  await eventually(() => total(page), "0");
+  await button(page, "❤").click();
+  await eventually(() => server.counts(), { "❤": 1 });
+  assert.equal(await total(page), "1");
+  await server.operate("close");
+  await eventually(() => page.locator("#notice").textContent(), "This room has been closed. Thank you for being here.");
+  await button(page, "❤").click();
+  assert.equal(await total(page), "1");
+});
+
 /** How much of the sky is painted, in percent. Of a small copy: to read the canvas itself slows it. */
 const painted = (page) =>
   page.evaluate(() => {

@@ -28,6 +28,8 @@ export class Server {
   #arguments;
   #process;
   address;
+  /** Where its admin side is, if the test has asked for one with `--admin`. */
+  admin;
 
   static async start(context, ...args) {
     const server = new Server();
@@ -45,8 +47,20 @@ export class Server {
   async again() {
     const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
-    const [line] = await once(createInterface(this.#process.stdout), "line");
-    this.address = line.split(" ").at(-1);
+    this.admin = undefined;
+    for await (const line of createInterface(this.#process.stdout)) {
+      if (line.startsWith("Ovation listens on ")) this.address = line.split(" ").at(-1);
+      if (line.startsWith("Dashboard: ")) this.admin = line.split(" ").at(-1);
+      if (this.admin || (this.address && args.includes("--no-admin"))) return;
+    }
+    throw new Error("the server did not start");
+  }
+
+  /** Does to a room what its operator can: `reset` or `close`. */
+  async operate(what, room = "talk") {
+    const target = new URL(`rooms/main/${encodeURIComponent(room)}/${what}`, this.admin);
+    const answer = await fetch(target, { method: "POST", headers: { "X-Ovation": "1" } });
+    assert.ok(answer.ok, `${what}: ${answer.status}`);
   }
 
   async kill() {

@@ -144,8 +144,8 @@ export class OvationRoom extends EventTarget {
   react(kind) {
     const length = new TextEncoder().encode(kind).length;
     if (!length || length > this.#maxKindBytes || /\p{Cc}/u.test(kind) || kind === HERE) return false;
-    if (this.#state === "closed" || this.queued >= MAX_QUEUED_TAPS || /** @type {WebSocket} */ (this.#link)?.bufferedAmount > MAX_BUFFERED_BYTES)
-      return false;
+    if (this.#state === "closed" || this.queued >= MAX_QUEUED_TAPS) return false;
+    if (/** @type {WebSocket} */ (this.#link)?.bufferedAmount > MAX_BUFFERED_BYTES) return false;
     add(this.#queue, kind, 1);
     if (this.#state === "open") this.#flush();
     else this.#tellState();
