@@ -28,10 +28,6 @@ pub struct Request<'b> {
     pub origin: Option<&'b str>,
     /// The `Accept` field.
     pub accept: Option<&'b str>,
-    /// The `Accept-Encoding` field.
-    pub accept_encoding: Option<&'b str>,
-    /// The `If-None-Match` field.
-    pub if_none_match: Option<&'b str>,
     /// Whether `Accept` lists event streams.
     pub accepts_events: bool,
     /// What the request says of WebSocket.
@@ -172,10 +168,6 @@ impl<'b> Request<'b> {
         } else if is("accept") {
             self.accept = text.ok();
             self.accepts_events |= lists_media_type(header.value, events::MEDIA_TYPE);
-        } else if is("accept-encoding") {
-            self.accept_encoding = text.ok();
-        } else if is("if-none-match") {
-            self.if_none_match = text.ok();
         } else if is("content-length") {
             let length = text.ok().and_then(parse_length);
             if length.is_none() || content_length.is_some_and(|known| Some(known) != length) {
@@ -229,8 +221,7 @@ mod tests {
     fn what_matters_is_read() {
         let head = "GET /party/x?_pk=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
                     Upgrade: WebSocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\
-                    Origin: https://a.example\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n\
-                    If-None-Match: \"a\"\r\n\r\nrest";
+                    Origin: https://a.example\r\nAccept: */*\r\n\r\nrest";
         let (request, length) = parse(head.as_bytes(), 8192).unwrap().unwrap();
         assert_eq!(length, head.len() - 4);
         assert_eq!(
@@ -244,8 +235,6 @@ mod tests {
                 content_length: 0,
                 origin: Some("https://a.example"),
                 accept: Some("*/*"),
-                accept_encoding: Some("gzip"),
-                if_none_match: Some("\"a\""),
                 accepts_events: false,
                 websocket: WebSocketFields {
                     upgrade: true,

@@ -58,13 +58,14 @@ impl Asset {
     /// Appends the head of the answer to `output` and gives the body.
     pub(super) fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
         let gzip = self.gzip.as_ref();
-        let form = match gzip.filter(|_| request.accept_encoding.is_some_and(accepts_gzip)) {
+        let form = match gzip.filter(|_| request.field("Accept-Encoding").is_some_and(accepts_gzip))
+        {
             Some(form) => form,
             None => &self.plain,
         };
         let is_known = |etags: &str| lists_etag(etags, &form.etag);
         let (status, fields, body) = match request.method {
-            "GET" | "HEAD" if request.if_none_match.is_some_and(is_known) => {
+            "GET" | "HEAD" if request.field("If-None-Match").is_some_and(is_known) => {
                 (304, &form.unchanged[..], Bytes::new())
             }
             "GET" => (200, &form.fields[..], form.body.clone()),
