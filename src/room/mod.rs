@@ -235,6 +235,7 @@ impl Room {
         for kind in &self.state().kinds {
             kind.counter.reset();
         }
+        self.activity.reset();
         self.publish(None)
     }
 
