@@ -18,7 +18,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Looking at all rooms may take this share of the time: with many, they are looked at less often.
 const ROOMS_SHARE: u32 = 20;
 /// With fewer connections, what one costs can't be told from what the process itself does.
-const MIN_CONNECTIONS: f32 = 100.0;
+const MIN_CONNECTIONS: f32 = 1000.0;
 
 /// What is remembered from one sample to the next.
 #[derive(Debug)]

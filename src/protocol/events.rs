@@ -9,11 +9,16 @@ pub const KEEP_ALIVE: &[u8] = b":\n\n";
 /// The media type of an event stream.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
+/// What stands before the data of an event.
+pub const START: &[u8] = b"data: ";
+/// What stands behind it.
+pub const END: &[u8] = b"\n\n";
+
 /// Appends an event whose data is `text`, which has no line ends, as JSON has none.
 pub fn encode(text: &[u8], output: &mut Vec<u8>) {
-    output.extend_from_slice(b"data: ");
-    output.extend_from_slice(text);
-    output.extend_from_slice(b"\n\n");
+    for part in [START, text, END] {
+        output.extend_from_slice(part);
+    }
 }
 
 /// Appends the last event of a stream. It tells what a close frame would.

@@ -352,13 +352,18 @@ impl Message {
 
 /// Appends an unmasked, unfragmented frame to `output`, as a server sends it.
 pub fn encode(opcode: OpCode, payload: &[u8], output: &mut Vec<u8>) {
+    encode_header(opcode, payload.len(), output);
+    output.extend_from_slice(payload);
+}
+
+/// Appends the header of such a frame, after which the payload must follow.
+pub fn encode_header(opcode: OpCode, payload_length: usize, output: &mut Vec<u8>) {
     let header = FrameHeader {
         opcode,
         ..FrameHeader::default()
     };
     // Writing to memory can't fail.
-    let _ = header.format(payload.len() as u64, output);
-    output.extend_from_slice(payload);
+    let _ = header.format(payload_length as u64, output);
 }
 
 /// The opcode of a text frame.

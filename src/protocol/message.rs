@@ -186,9 +186,10 @@ pub fn encode_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, output: &
     output.push(b'}');
 }
 
-/// How many are here, as JSON.
-pub fn encode_here(members: u64) -> Vec<u8> {
-    format!(r#"{{"{HERE}":{members}}}"#).into_bytes()
+/// Appends how many are here, as JSON.
+pub fn encode_here(members: u64, output: &mut Vec<u8>) {
+    // Writing to memory can't fail.
+    let _ = write!(output, r#"{{"{HERE}":{members}}}"#);
 }
 
 #[cfg(test)]

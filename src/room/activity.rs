@@ -35,6 +35,11 @@ impl Activity {
         self.per_kilosecond.store(rate as u64, Ordering::Relaxed);
     }
 
+    /// The counts were set to zero.
+    pub(super) fn reset(&self) {
+        self.total.store(0, Ordering::Relaxed);
+    }
+
     /// Reactions that were counted.
     pub(super) fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)

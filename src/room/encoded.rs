@@ -1,7 +1,5 @@
 //! A JSON message in the two forms in which members get it, encoded once and shared by all.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use crate::protocol::{events, frame};
@@ -11,25 +9,23 @@ use crate::protocol::{events, frame};
 pub struct Encoded {
     frame: Bytes,
     event: Bytes,
-    /// Where the JSON is in the frame.
-    json: Range<usize>,
 }
 
 impl Encoded {
-    /// Encodes `json`, which has no line ends.
-    pub(super) fn new(json: &[u8]) -> Self {
-        const OVERHEAD_BYTES: usize = 32;
-        let mut bytes = Vec::with_capacity(2 * json.len() + OVERHEAD_BYTES);
-        frame::encode(frame::TEXT, json, &mut bytes);
-        let frame_length = bytes.len();
-        events::encode(json, &mut bytes);
-        let mut frame = Bytes::from(bytes);
-        let event = frame.split_off(frame_length);
-        Self {
-            json: frame_length - json.len()..frame_length,
-            frame,
-            event,
-        }
+    /// Encodes the JSON that `write` appends, which has no line ends, in one piece of memory, of
+    /// which `size_hint` guesses the length.
+    pub(super) fn new(size_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut bytes = Vec::with_capacity(size_hint);
+        bytes.extend_from_slice(events::START);
+        write(&mut bytes);
+        let json = events::START.len()..bytes.len();
+        bytes.extend_from_slice(events::END);
+        let event_length = bytes.len();
+        frame::encode_header(frame::TEXT, json.len(), &mut bytes);
+        bytes.extend_from_within(json);
+        let mut event = Bytes::from(bytes);
+        let frame = event.split_off(event_length);
+        Self { frame, event }
     }
 
     /// A WebSocket text frame.
@@ -46,7 +42,7 @@ impl Encoded {
 
     /// The JSON.
     pub fn json(&self) -> &[u8] {
-        &self.frame[self.json.clone()]
+        &self.event[events::START.len()..self.event.len() - events::END.len()]
     }
 
     /// The size of both forms, in bytes.

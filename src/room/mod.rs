@@ -211,7 +211,9 @@ impl Room {
     /// How many members there are, as those get it who want to know.
     pub fn here(&self) -> (u64, Encoded) {
         let members = self.members();
-        (members, Encoded::new(&encode_here(members)))
+        const SIZE_HINT: usize = 80;
+        let message = Encoded::new(SIZE_HINT, |json| encode_here(members, json));
+        (members, message)
     }
 
     /// From now on `reactor` is told when members come and leave.
@@ -235,6 +237,7 @@ impl Room {
         for kind in &self.state().kinds {
             kind.counter.reset();
         }
+        self.activity.reset();
         self.publish(None)
     }
 
@@ -274,18 +277,15 @@ impl Room {
         if let Some(encoded) = state.encoded.as_ref().filter(|it| it.version == version) {
             return encoded.clone();
         }
-        let size = state.encoded.as_ref().map_or(64, |it| it.message.len());
-        let mut json = Vec::with_capacity(size / 2);
-        let counts = state
-            .kinds
-            .iter()
-            .map(|kind| (&*kind.key, kind.counter.get()));
+        /// What more digits may need.
+        const MORE_BYTES: usize = 16;
+        let last_size = state.encoded.as_ref().map_or(64, |it| it.message.len());
+        let kinds = state.kinds.iter();
+        let counts = kinds.map(|kind| (&*kind.key, kind.counter.get()));
         // A kind that was added and not yet counted is not shown.
-        encode_counts(counts.filter(|(_, count)| *count > 0), &mut json);
-        let counts = Counts {
-            version,
-            message: Encoded::new(&json),
-        };
+        let counts = counts.filter(|(_, count)| *count > 0);
+        let message = Encoded::new(last_size + MORE_BYTES, |json| encode_counts(counts, json));
+        let counts = Counts { version, message };
         state.encoded = Some(counts.clone());
         counts
     }

@@ -160,7 +160,7 @@ function showNow({ series, rooms, reactors }) {
   const peak = Math.max(0, ...(history?.series.reactions ?? []));
   set("note", "reactions", peak ? `peak ${few(peak)}` : "");
   set("now", "deliveries", few(series.deliveries));
-  set("note", "deliveries", series.conflated ? `${few(series.conflated)} missed by slow members` : "none missed");
+  set("note", "deliveries", series.conflated ? `${few(series.conflated)} / s missed` : "none missed");
   set("now", "memory", bytes(series.memory));
   set("note", "memory", series.memoryEach ? `${bytes(series.memoryEach)} per connection` : "");
   set("now", "load", percent.format(series.load));

@@ -1,0 +1,159 @@
+//! How connections end: at once, with a goodbye, when their time is up, and all when the server
+//! stops.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Token};
+
+use super::app::{App, CloseReason, Wire};
+use super::connection::Phase;
+use super::{EVENTS, Reactor, connections};
+use crate::http::Response;
+use crate::protocol::close::CloseCode;
+use crate::protocol::{events, frame};
+
+/// How long a stop waits for sockets that have no room for the goodbye yet: longer than a peer may
+/// delay the acknowledgement that makes room (RFC 9293, section 3.8.6.3).
+const STOP_GRACE: Duration = Duration::from_millis(600);
+
+impl<A: App> Reactor<A> {
+    /// Closes a connection at once.
+    pub(super) fn close(&mut self, key: u32, reason: CloseReason) {
+        if self.connections.get_mut(key).is_none() {
+            return;
+        }
+        self.admission.leave_place();
+        self.addresses.leave(key);
+        if let Some(member) = self.connections.remove(key, reason) {
+            self.app.leave(member, &mut self.connections);
+        }
+    }
+
+    /// Sends the last bytes that a connection gets and waits for the peer to close.
+    pub(super) fn finish(&mut self, key: u32, reason: CloseReason, last: &[u8]) {
+        let now_ms = self.clock.ms(self.now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let token = connections::token(key, connection.generation);
+        self.closings.push(token, now_ms);
+        if let Some(member) = self.connections.begin_closing(key, reason, now_ms) {
+            self.app.leave(member, &mut self.connections);
+        }
+        self.connections.reply(key, last);
+    }
+
+    /// Closes those whose time is up, and pings some of the silent.
+    pub(super) fn expire(&mut self) {
+        let now_ms = self.clock.ms(self.now);
+        while let Some(token) = self.closings.pop_due(now_ms) {
+            if let Some((key, connection)) = self.connections.by_token(token)
+                && matches!(connection.phase, Phase::Closing)
+            {
+                self.close(key, CloseReason::Client);
+            }
+        }
+        while let Some(token) = self.heads.pop_due(now_ms) {
+            self.expire_head(token, now_ms);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            let patience_ms = sweep.interval().as_millis() as u32 / 2;
+            for key in sweep.step(self.now, self.connections.end()) {
+                self.connections.sweep(key, now_ms, patience_ms);
+            }
+        }
+    }
+
+    fn expire_head(&mut self, token: Token, now_ms: u32) {
+        let Some((key, connection)) = self.connections.by_token(token) else {
+            return;
+        };
+        let Phase::Head { input } = &connection.phase else {
+            return;
+        };
+        if now_ms.wrapping_sub(connection.since_ms) < self.heads.timeout_ms() {
+            // It has had an answer meanwhile and is kept; one entry for it is enough.
+            self.heads.push(token, now_ms);
+        } else if input.is_empty() {
+            self.close(key, CloseReason::HeadTimeout);
+        } else {
+            let mut last = Vec::new();
+            Response::text(408, &b"The request took too long"[..]).encode_final(&mut last);
+            self.finish(key, CloseReason::HeadTimeout, &last);
+        }
+    }
+
+    /// Says goodbye to those that the application sends away.
+    pub(super) fn dismiss(&mut self) {
+        while let Some(key) = self.connections.next_dismissed() {
+            if let Some(wire) = self.connections.wire(key) {
+                let goodbye = goodbye(wire, CloseCode::Normal, "closed by the operator");
+                self.finish(key, CloseReason::Operator, &goodbye);
+            }
+        }
+    }
+
+    pub(super) fn close_failed(&mut self) {
+        while let Some((token, reason)) = self.connections.next_failed() {
+            if let Some((key, _)) = self.connections.by_token(token) {
+                self.close(key, reason);
+            }
+        }
+    }
+
+    /// Counts what has been received, then tells every client that the server goes away.
+    pub(super) fn stop(&mut self) {
+        self.listeners.clear();
+        self.now = Instant::now();
+        self.app.turn(self.now, &mut self.connections);
+        for key in 0..self.connections.end() {
+            if let Some(wire) = self.connections.wire(key) {
+                let goodbye = goodbye(wire, CloseCode::Away, "server stops");
+                self.connections.reply(key, &goodbye);
+            }
+            self.close_if_drained(key);
+        }
+        self.drain_until(self.now + STOP_GRACE);
+        for key in 0..self.connections.end() {
+            self.close(key, CloseReason::Shutdown);
+        }
+    }
+
+    /// Goes on with what the sockets did not take, and with nothing else.
+    fn drain_until(&mut self, deadline: Instant) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.connections.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(left)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+                _ if left.is_zero() => return,
+                _ => {}
+            }
+            for event in &events {
+                if let Some((key, _)) = self.connections.by_token(event.token()) {
+                    self.connections.drain(key);
+                    self.close_if_drained(key);
+                }
+            }
+            self.close_failed();
+        }
+    }
+
+    fn close_if_drained(&mut self, key: u32) {
+        let connection = self.connections.get_mut(key);
+        if connection.is_some_and(|connection| connection.output.is_none()) {
+            self.close(key, CloseReason::Shutdown);
+        }
+    }
+}
+
+/// What ends a connection that was open.
+fn goodbye(wire: Wire, code: CloseCode, why: &str) -> Vec<u8> {
+    let mut goodbye = Vec::new();
+    match wire {
+        Wire::Frames => frame::encode_close(Some(code), why, &mut goodbye),
+        Wire::Events => events::encode_close(code, &mut goodbye),
+    }
+    goodbye
+}
