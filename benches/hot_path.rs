@@ -15,7 +15,7 @@ use ovation::protocol::frame::{self, Decoder};
 use ovation::protocol::message::parse_reaction;
 use ovation::protocol::{head, upgrade};
 use ovation::room::{RoomLimits, RoomTable};
-use ovation::store::{DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, Store};
+use ovation::store::{Store, StoreLimits};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const MAX_BYTES: usize = 4096;
@@ -126,8 +126,7 @@ fn handshake(criterion: &mut Criterion) {
 }
 
 fn rooms(criterion: &mut Criterion) {
-    let store = Store::anonymous(DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let store = Store::anonymous(&StoreLimits::default()).unwrap_or_else(|error| panic!("{error}"));
     let table = RoomTable::new(Arc::new(store), RoomLimits::default());
     let room = table.enter("main", "talk", Some(0));
     let counters: Vec<_> = ["love", "clap", "🎉", "😂", "🔥"]

@@ -10,6 +10,7 @@ use crate::config::ServeArgs;
 use crate::doctor::{self, DoctorArgs};
 use crate::reactor::ListenAddress;
 use crate::server::serve;
+use crate::snapshot::{self, SnapshotArgs};
 use crate::swarm::{self, SwarmArgs};
 
 /// A real-time reaction counter, tuned for connection density
@@ -28,12 +29,14 @@ enum Command {
     Serve(Box<ServeArgs>),
     Swarm(SwarmArgs),
     Doctor(DoctorArgs),
+    Snapshot(SnapshotArgs),
 }
 
 /// Runs the command that the arguments of this process give.
 ///
-/// Exit codes: 0 for success, 1 for a failure of the system or connections that don't fit, 2 for wrong usage, 3 for an address
-/// that can't be listened on, 4 for a snapshot that can't be opened.
+/// Exit codes: 0 for success, 1 for a failure of the system or connections that don't fit, 2 for
+/// wrong usage, 3 for an address that can't be listened on, 4 for a snapshot that can't be opened
+/// or saved whole, 5 for one that is damaged.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -58,6 +61,13 @@ pub fn main() -> ExitCode {
             Err(error) => {
                 tracing::error!("{error}");
                 ExitCode::FAILURE
+            }
+        },
+        Command::Snapshot(args) => match snapshot::run(&args, &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ovation: {error}");
+                ExitCode::from(error.exit_code())
             }
         },
         Command::Doctor(args) => match doctor::run(&args, &mut std::io::stdout()) {

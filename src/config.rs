@@ -20,9 +20,14 @@ use crate::reactor::{
     DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MIN_FREE_MEMORY_PERCENT,
     DEFAULT_PING_INTERVAL, DEFAULT_SEND_BUFFER_BYTES, ListenAddress,
 };
-use crate::room::{DEFAULT_MAX_KINDS, MAX_KINDS, MAX_REACTORS};
+use crate::room::{
+    DEFAULT_GRACE, DEFAULT_MAX_KINDS, DEFAULT_MAX_RESTING_ROOMS, MAX_KINDS, MAX_REACTORS,
+};
 use crate::store::format::MAX_KIND_BYTES;
-use crate::store::{DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, MAX_FILE_BYTES, MIN_FILE_BYTES};
+use crate::store::{
+    DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, DEFAULT_MAX_SPARE_BYTES, MAX_FILE_BYTES,
+    MIN_FILE_BYTES,
+};
 
 /// The default address: PartyKit's own development port.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:1999";
@@ -93,6 +98,30 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_FILE_BYTES,
           value_parser = value_parser!(u64).range(MIN_FILE_BYTES..=MAX_FILE_BYTES))]
     pub snapshot_max_bytes: u64,
+
+    /// Start with what is provably whole of a damaged snapshot; the original is kept beside it
+    #[arg(long)]
+    pub salvage: bool,
+
+    /// The most memory for rooms and kinds that the snapshot has no place for while it can't
+    /// grow, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_SPARE_BYTES,
+          value_parser = value_parser!(u64).range(0..=MAX_FILE_BYTES / 2))]
+    pub max_spare_bytes: u64,
+
+    /// Remove rooms that nobody is in and that have counted nothing for so long, such as 30d or
+    /// 12h; never if not given
+    #[arg(long, value_name = "TIME", env = "OVATION_ROOM_TTL", value_parser = room_ttl)]
+    pub room_ttl: Option<Duration>,
+
+    /// How long a room that nobody is in stays in memory, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_GRACE.as_millis() as u64,
+          value_parser = value_parser!(u64).range(0..=3_600_000))]
+    pub room_grace_ms: u64,
+
+    /// The most rooms that stay in memory so
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_RESTING_ROOMS)]
+    pub max_resting_rooms: usize,
 
     /// How long the machine's death may undo at most, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DEFAULT_FLUSH_INTERVAL_MS,
@@ -264,6 +293,18 @@ pub(crate) fn reactor_count(asked: Option<usize>) -> usize {
 /// Milliseconds of which 0 means none.
 pub(crate) fn optional_ms(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+/// The shortest time after which a room may be removed. A room's last reaction is written down
+/// to the minute.
+const MIN_ROOM_TTL: Duration = Duration::from_secs(120);
+
+pub(crate) fn room_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl < MIN_ROOM_TTL {
+        return Err(format!("it must be at least {MIN_ROOM_TTL:?}"));
+    }
+    Ok(ttl)
 }
 
 /// Accepts whole numbers from `least` to `most`.

@@ -7,7 +7,7 @@
 //! - [`protocol`]: request heads, frames, the application's JSON. Bytes in, events out: no socket,
 //!   no clock, no thread.
 //! - [`store`]: the snapshot file; (party, room, kind) to a counter in mapped memory. One of the
-//!   two homes of `unsafe`.
+//!   homes of `unsafe`.
 //! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
 //! - [`http`]: routes, responses, and the pages that are in the binary; pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
@@ -16,8 +16,9 @@
 //! - [`server`]: threads, signals, the flusher; [`config`]: settings; [`cli`]: the command line.
 //! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
 //!   server when it starts.
+//! - [`snapshot`]: what an operator does with a snapshot file apart from serving it.
 //! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
-//! - `procfs`, `figures`: how `/proc` is read and numbers are shown, for the last two.
+//! - `procfs`, `figures`: how `/proc` is read and numbers are shown, for the last three.
 //!
 //! # One reaction's way
 //! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,
@@ -36,5 +37,6 @@ pub mod protocol;
 pub mod reactor;
 pub mod room;
 pub mod server;
+pub mod snapshot;
 pub mod store;
 pub mod swarm;

@@ -8,18 +8,19 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
-use crate::admin::{self, AdminError, Sources, StoreState};
+use crate::admin::{self, AdminError, Sources};
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
 use crate::http::{Origins, PageSettings, Pages, Router};
@@ -29,7 +30,9 @@ use crate::reactor::{
     Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
 };
 use crate::room::{RoomLimits, RoomTable};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, OpenReport, Store, StoreLimits};
+
+mod flusher;
 
 /// Why the server can't run. Each kind has its own exit code.
 #[derive(Debug, Error)]
@@ -40,6 +43,14 @@ pub enum ServeError {
     /// An address can't be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The snapshot can't be saved whole at the end.
+    #[error("snapshot {path}: can't save all of it: {source}")]
+    Close {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        source: io::Error,
+    },
     /// The admin side can't be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -60,7 +71,7 @@ impl ServeError {
             Self::System { .. } => 1,
             Self::Admin(error) if !error.is_of_address() => 2,
             Self::Admin(_) | Self::Bind(_) => 3,
-            Self::Snapshot(_) => 4,
+            Self::Snapshot(_) | Self::Close { .. } => 4,
         }
     }
 }
@@ -116,7 +127,7 @@ pub fn serve(
         args.min_free_memory_percent,
     ));
 
-    let flusher = spawn_flusher(&store, Duration::from_millis(args.flush_interval_ms))
+    let flusher = flusher::spawn(&store, &shared.table, flusher_settings(args))
         .map_err(system("start the flusher"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
@@ -166,7 +177,7 @@ pub fn serve(
                 shared: Arc::clone(&shared),
                 metrics: metrics.clone(),
                 admission: Arc::clone(&admission),
-                store: store_watch(Arc::clone(&store)),
+                store: Arc::clone(&store),
             })
         })
         .transpose()
@@ -191,29 +202,70 @@ pub fn serve(
     let flushed = flusher
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the flusher panicked")));
+    let closed = flushed.and_then(|()| store.close());
     report(&metrics);
     remove_sockets(&addresses);
     remove_sockets(&admin_addresses);
-    result.and(flushed.map_err(system("sync the snapshot")))
+    result.and(closed.map_err(|source| ServeError::Close {
+        path: args.snapshot.clone(),
+        source,
+    }))
 }
 
 fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
-    let Some(path) = args.snapshot_path() else {
-        return Store::anonymous(args.snapshot_max_bytes, args.max_rooms);
+    let limits = StoreLimits {
+        max_file_bytes: args.snapshot_max_bytes,
+        max_rooms: args.max_rooms,
+        max_spare_bytes: args.max_spare_bytes,
     };
-    let (store, report) = Store::open(path, args.snapshot_max_bytes, args.max_rooms)?;
-    let snapshot = path.display();
-    if report.damaged > 0 {
-        tracing::warn!(%snapshot, damaged = report.damaged, "records were not whole, and are left out");
-    }
-    tracing::info!(%snapshot, rooms = report.rooms, counters = report.counters, "opened");
+    let Some(path) = args.snapshot_path() else {
+        return Store::anonymous(&limits);
+    };
+    let (store, report) = if args.salvage {
+        Store::open_or_salvage(path, &limits)?
+    } else {
+        Store::open(path, &limits)?
+    };
+    log_opened(path, &report);
     Ok(store)
+}
+
+fn log_opened(path: &Path, report: &OpenReport) {
+    let snapshot = path.display();
+    if let Some(salvaged) = &report.salvaged {
+        tracing::warn!(
+            %snapshot,
+            damage = %salvaged.damage,
+            lost_counts = salvaged.lost_counts,
+            original = %salvaged.original.display(),
+            "it was damaged; what is provably whole was salvaged"
+        );
+    }
+    tracing::info!(
+        %snapshot,
+        rooms = report.rooms,
+        counters = report.counters,
+        was_closed = report.was_closed,
+        restored_counts = report.restored_counts,
+        finished_resets = report.finished_resets,
+        leftovers = report.leftovers,
+        "opened"
+    );
+}
+
+fn flusher_settings(args: &ServeArgs) -> flusher::Settings {
+    flusher::Settings {
+        flush_interval: Duration::from_millis(args.flush_interval_ms),
+        room_ttl: args.room_ttl,
+    }
 }
 
 fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::Bell>>) -> Shared {
     let limits = RoomLimits {
         max_kinds: args.max_kinds,
         allowed_kinds: args.kinds.clone(),
+        grace: Duration::from_millis(args.room_grace_ms),
+        max_resting_rooms: args.max_resting_rooms,
     };
     Shared {
         table: RoomTable::new(Arc::clone(store), limits),
@@ -235,21 +287,6 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
         presence_interval: optional_ms(args.presence_interval_ms),
         pressure: Pressure::new(args.in_flight_percent),
     }
-}
-
-/// What the admin side is told of the store whenever it asks.
-fn store_watch(store: Arc<Store>) -> Box<dyn FnMut() -> StoreState + Send> {
-    let mut last = (store.syncs().0, Instant::now());
-    Box::new(move || {
-        let (syncs, is_dirty) = store.syncs();
-        if syncs != last.0 || !is_dirty {
-            last = (syncs, Instant::now());
-        }
-        StoreState {
-            unsynced: last.1.elapsed(),
-            troubles: Vec::new(),
-        }
-    })
 }
 
 fn limits(args: &ServeArgs) -> Limits {
@@ -315,35 +352,6 @@ impl Drop for Ended {
         // The main thread may have stopped listening: then it knows already.
         let _ = self.0.send(Notice::ReactorEnded(result));
     }
-}
-
-/// Syncs the store at most once per interval, and not at all while nothing changes. Gives what
-/// came of the last sync.
-fn spawn_flusher(store: &Arc<Store>, interval: Duration) -> io::Result<JoinHandle<io::Result<()>>> {
-    let store = Arc::clone(store);
-    thread::Builder::new()
-        .name("flusher".to_owned())
-        .spawn(move || {
-            let mut last = Ok(());
-            while store.wait_until_dirty() {
-                // If it can't, the reactors say so when they need the room.
-                let _ = store.grow_ahead();
-                let synced = store.sync();
-                match (&last, &synced) {
-                    (Ok(()), Err(error)) => {
-                        tracing::error!(%error, "can't sync the snapshot; trying again");
-                    }
-                    (Err(_), Ok(())) => tracing::info!("the snapshot is synced again"),
-                    _ => {}
-                }
-                last = synced;
-                if last.is_err() && store.is_stopped() {
-                    break;
-                }
-                store.rest(interval);
-            }
-            last
-        })
 }
 
 fn spawn_signals(sender: Sender<Notice>) -> io::Result<()> {

@@ -1,42 +1,141 @@
-//! Opening any file as a snapshot: a refusal that leaves it as it was, or a store that works.
+//! Opening any file as a snapshot, the whole path: looking at it, a refusal that leaves it as it
+//! was, a salvage that leaves a whole file, and a store that works.
+//!
+//! The first byte says how the bytes are to be made into a file: as they are, or as the records
+//! behind a right header, closed or not, so that the fuzzer gets further than the first check.
 #![no_main]
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use ovation::store::{MIN_FILE_BYTES, Store};
+use ovation::store::{MIN_FILE_BYTES, OpenError, RoomContents, Snapshot, Store, StoreLimits};
 use tempfile::TempDir;
 
 thread_local! {
-    static DIRECTORY: RefCell<TempDir> = RefCell::new(tempfile::tempdir().unwrap());
+    static DIRECTORY: RefCell<TempDir> = RefCell::new(directory());
+}
+
+/// In memory where that can be had: every file is synced more than once.
+fn directory() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn limits() -> StoreLimits {
+    StoreLimits {
+        max_file_bytes: 4 * MIN_FILE_BYTES,
+        max_rooms: 1000,
+        max_spare_bytes: 4096,
+    }
+}
+
+/// A whole file with a room, and where its records begin.
+fn whole(path: &Path, is_closed: bool) -> Vec<u8> {
+    let (store, _) = Store::open(path, &limits()).unwrap();
+    let room = store.room("main", "talk").unwrap();
+    store.counter_of(room, "love").unwrap().add(7);
+    store.flush().unwrap();
+    if is_closed {
+        store.close().unwrap();
+    }
+    drop(store);
+    let bytes = fs::read(path).unwrap();
+    fs::remove_file(path).unwrap();
+    bytes
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    let Some((how, bytes)) = bytes.split_first() else {
+        return;
+    };
     DIRECTORY.with_borrow(|directory| {
         let path = directory.path().join("snapshot");
-        fs::write(&path, bytes).unwrap();
-        match Store::open(&path, 4 * MIN_FILE_BYTES, 100) {
+        let content = match how % 3 {
+            0 => bytes.to_vec(),
+            how => {
+                // Flips bits of a whole file: pairs of a place and what to flip there.
+                let mut file = whole(&path, how == 1);
+                let records = 4096 + 8 * 64;
+                for change in bytes.chunks_exact(3) {
+                    let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % records;
+                    file[at] ^= change[2];
+                }
+                file
+            }
+        };
+        fs::write(&path, &content).unwrap();
+        let seen = Snapshot::open(&path);
+        assert_eq!(fs::read(&path).unwrap(), content, "looking has changed it");
+        let rooms: Option<Vec<RoomContents>> = seen.ok().map(|it| it.contents().collect());
+        match Store::open(&path, &limits()) {
             Err(error) => {
                 assert!(error.to_string().contains("snapshot"));
-                assert_eq!(fs::read(&path).unwrap(), bytes);
+                assert_eq!(
+                    fs::read(&path).unwrap(),
+                    content,
+                    "a refusal has changed it"
+                );
+                salvage(&path, &error, rooms.as_deref());
             }
-            Ok((store, report)) => {
-                assert!(report.rooms <= store.rooms());
-                // A room that the file may or may not have takes counts, and they come back.
-                if let Ok(room) = store.room("main", "talk")
-                    && let Ok(counter) = store.counter_of(room, "love")
-                {
-                    let before = counter.get();
-                    counter.add(3);
-                    drop((counter, store));
-                    let (store, _) = Store::open(&path, 4 * MIN_FILE_BYTES, 100).unwrap();
-                    let room = store.find("main", "talk").unwrap();
-                    let kinds = store.kinds(room);
-                    let (_, counter) = kinds.iter().find(|(kind, _)| kind == "love").unwrap();
-                    assert_eq!(counter.get(), before.saturating_add(3));
+            Ok((store, _)) => {
+                // Nothing that was seen without opening it is lost by opening it.
+                for room in rooms.iter().flatten() {
+                    assert_covers(&store, room);
                 }
+                use_it(store, &path);
             }
+        }
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
         }
     });
 });
+
+fn salvage(path: &Path, refusal: &OpenError, rooms: Option<&[RoomContents]>) {
+    let before = fs::read(path).unwrap();
+    match Store::open_or_salvage(path, &limits()) {
+        Err(_) => {
+            assert!(!matches!(refusal, OpenError::Damaged { .. }), "{refusal}");
+            assert_eq!(fs::read(path).unwrap(), before, "a refusal has changed it");
+        }
+        Ok((store, report)) => {
+            let salvaged = report.salvaged.unwrap();
+            assert_eq!(fs::read(salvaged.original).unwrap(), before);
+            for room in rooms.unwrap_or_default() {
+                assert_covers(&store, room);
+            }
+            use_it(store, path);
+        }
+    }
+}
+
+fn assert_covers(store: &Store, room: &RoomContents) {
+    let id = store.find(&room.party, &room.room).unwrap();
+    let kinds = store.kinds(id);
+    for (kind, count) in &room.counts {
+        let (_, counter) = kinds.iter().find(|(known, _)| known == kind).unwrap();
+        assert_eq!(counter.get(), *count);
+    }
+}
+
+/// A room that the file may or may not have takes counts, and they come back.
+fn use_it(store: Store, path: &Path) {
+    let Ok(room) = store.room("main", "talk") else {
+        return;
+    };
+    let Ok(counter) = store.counter_of(room, "love") else {
+        return;
+    };
+    let before = counter.get();
+    counter.add(3);
+    let closed = store.close();
+    drop((counter, store));
+    let (store, report) = Store::open(path, &limits()).unwrap();
+    assert_eq!(report.was_closed, closed.is_ok());
+    let room = store.find("main", "talk").unwrap();
+    let kinds = store.kinds(room);
+    let (_, counter) = kinds.iter().find(|(kind, _)| kind == "love").unwrap();
+    assert_eq!(counter.get(), before.saturating_add(3));
+}

@@ -14,10 +14,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::StoreState;
 use super::process::{self, Memory};
 use super::sampler::{Rooms, Sampler};
 use crate::reactor::{CloseReason, Gauge, ReactorMetrics};
+use crate::store::Status;
 
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,7 +28,7 @@ struct Scrape {
     metrics: Vec<Arc<ReactorMetrics>>,
     cpu_times: Vec<Option<Duration>>,
     rooms: Rooms,
-    store: StoreState,
+    store: Status,
     is_ready: bool,
     start_seconds: u64,
 }
@@ -37,7 +37,7 @@ struct Scrape {
 pub(super) fn text(
     metrics: &[Arc<ReactorMetrics>],
     sampler: &Sampler,
-    store: StoreState,
+    store: Status,
     is_ready: bool,
 ) -> String {
     let mut registry = Registry::default();
@@ -153,11 +153,80 @@ impl Scrape {
 
     /// What is known of the store. Its metrics are written here and nowhere else.
     fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        writer.gauge(
-            "ovation_unsynced_seconds",
-            "For how long the oldest change is not on the disk yet",
-            self.store.unsynced.as_secs_f64(),
-        )
+        let store = &self.store;
+        for (name, help, value) in [
+            (
+                "ovation_stored_rooms",
+                "Rooms that have counts",
+                store.rooms as u64,
+            ),
+            (
+                "ovation_snapshot_file_bytes",
+                "The size of the snapshot file",
+                store.file_bytes,
+            ),
+            (
+                "ovation_snapshot_used_bytes",
+                "How much of it is used, up to the last record",
+                store.used_bytes,
+            ),
+            (
+                "ovation_snapshot_freed_bytes",
+                "How much of that is free again",
+                store.freed_bytes,
+            ),
+            (
+                "ovation_unsaved_records",
+                "Rooms and kinds that are in memory only, since the file can't grow",
+                store.unsaved_records as u64,
+            ),
+        ] {
+            writer.gauge(name, help, value)?;
+        }
+        for (name, help, value) in [
+            (
+                "ovation_flushes",
+                "Flushes of what had changed to the disk",
+                store.flushes,
+            ),
+            (
+                "ovation_failed_flushes",
+                "Those that failed",
+                store.failed_flushes,
+            ),
+            (
+                "ovation_flushed_pages",
+                "Pages that were flushed",
+                store.flushed_pages,
+            ),
+        ] {
+            writer.counter(name, help, value)?;
+        }
+        writer.counter(
+            "ovation_flush_seconds",
+            "How long all flushes took together",
+            store.total_flush.as_secs_f64(),
+        )?;
+        for (name, help, value) in [
+            (
+                "ovation_last_flush_seconds",
+                "How long the last flush took",
+                store.last_flush,
+            ),
+            (
+                "ovation_longest_flush_seconds",
+                "How long the longest flush took",
+                store.longest_flush,
+            ),
+            (
+                "ovation_unsynced_seconds",
+                "For how long the oldest change is not on the disk yet",
+                store.unsynced,
+            ),
+        ] {
+            writer.gauge(name, help, value.as_secs_f64())?;
+        }
+        Ok(())
     }
 
     fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -21,7 +21,7 @@ mod start;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -30,6 +30,7 @@ use crate::protocol::events;
 use crate::protocol::head::Request;
 use crate::reactor::rooms::Shared;
 use crate::reactor::{Admission, App, Connections, Message, Next, ReactorMetrics, Verdict};
+use crate::store::Store;
 use guard::Guard;
 use history::{History, Range};
 use sampler::{INTERVAL, Sampler};
@@ -37,15 +38,6 @@ pub use start::{AdminError, AdminSettings, Listening, Running, listen};
 
 /// The default address: next to that of the rooms.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:1998";
-
-/// What the store says of itself.
-#[derive(Debug, Clone, Default)]
-pub struct StoreState {
-    /// For how long the oldest change is not on the disk yet.
-    pub unsynced: Duration,
-    /// Why it can't keep counts as it should, if it can't.
-    pub troubles: Vec<String>,
-}
 
 /// What the admin side looks at.
 pub struct Sources {
@@ -55,8 +47,8 @@ pub struct Sources {
     pub metrics: Vec<Arc<ReactorMetrics>>,
     /// Who may come in.
     pub admission: Arc<Admission>,
-    /// Asks the store.
-    pub store: Box<dyn FnMut() -> StoreState + Send>,
+    /// The counts.
+    pub store: Arc<Store>,
 }
 
 impl fmt::Debug for Sources {
@@ -94,7 +86,7 @@ impl Admin {
     }
 
     fn sample(&mut self, now: Instant) {
-        let unsynced = (self.sources.store)().unsynced;
+        let unsynced = self.sources.store.status().unsynced;
         let sample = self.sampler.take(&self.sources, unsynced, now);
         self.history.push(&sample.point);
         let mut event = Vec::new();
@@ -125,7 +117,7 @@ impl Admin {
             "/readyz" => readiness(&self.troubles()),
             "/metrics" => {
                 let is_ready = self.troubles().is_empty();
-                let store = (self.sources.store)();
+                let store = self.sources.store.status();
                 let metrics = &self.sources.metrics;
                 let text = metrics::text(metrics, &self.sampler, store, is_ready);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
@@ -148,7 +140,8 @@ impl Admin {
 
     /// Why this server should not be sent to, if it shouldn't.
     fn troubles(&mut self) -> Vec<String> {
-        let mut troubles = (self.sources.store)().troubles;
+        let problems = self.sources.store.status().problems.into_iter();
+        let mut troubles: Vec<String> = problems.map(|problem| problem.message).collect();
         let admission = self.sources.admission.trouble(Instant::now());
         troubles.extend(admission.map(str::to_owned));
         troubles

@@ -11,6 +11,7 @@ use crate::http::Response;
 use crate::reactor::News;
 use crate::reactor::rooms::Shared;
 use crate::room::Room;
+use crate::store::StoreError;
 
 /// Rooms that are listed if the query doesn't say how many.
 const DEFAULT_LISTED: usize = 100;
@@ -155,27 +156,31 @@ pub(super) fn act(shared: &Shared, path: &str) -> Response<'static> {
         _ => return not_found("A room can be reset or closed"),
     };
     let handle = shared.table.enter(&party, &name, None);
-    let Some(members) = act(shared, &handle) else {
-        return not_found("There is no such room, or nothing in it");
+    let members = match act(shared, &handle) {
+        Ok(Some(members)) => members,
+        Ok(None) => return not_found("There is no such room, or nothing in it"),
+        Err(error) => return Response::text(503, error.to_string().into_bytes()),
     };
     tracing::info!(%party, room = %name, action, members, "the operator acts");
     Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
 }
 
 /// Sets the counts of a room to zero. Gives how many members see that, if there were counts.
-fn reset(shared: &Shared, room: &Room) -> Option<u64> {
+fn reset(shared: &Shared, room: &Room) -> Result<Option<u64>, StoreError> {
     if room.counts().message.json() == b"{}" {
-        return None;
+        return Ok(None);
     }
-    tell(shared, room.reset(), News::Counts(room.id()));
-    Some(room.members())
+    let reset = room.reset();
+    // Also if it failed: it may have failed when the counts were zero already.
+    tell(shared, room.publish(None), News::Counts(room.id()));
+    reset.map(|()| Some(room.members()))
 }
 
 /// Sends the members of a room away. Gives how many, if there are any.
-fn close(shared: &Shared, room: &Room) -> Option<u64> {
+fn close(shared: &Shared, room: &Room) -> Result<Option<u64>, StoreError> {
     let members = room.members();
     tell(shared, room.reactors(), News::Closed(room.id()));
-    (members > 0).then_some(members)
+    Ok((members > 0).then_some(members))
 }
 
 fn tell(shared: &Shared, reactors: impl Iterator<Item = usize>, news: News) {

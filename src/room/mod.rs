@@ -28,7 +28,7 @@ use activity::Activity;
 use audience::Audience;
 pub use audience::MAX_REACTORS;
 pub use encoded::Encoded;
-pub use table::{RoomHandle, RoomTable};
+pub use table::{DEFAULT_GRACE, DEFAULT_MAX_RESTING_ROOMS, RoomHandle, RoomTable};
 
 /// The default of the most kinds in a room.
 pub const DEFAULT_MAX_KINDS: usize = 64;
@@ -56,6 +56,10 @@ pub struct RoomLimits {
     pub max_kinds: usize,
     /// The kinds that may be used; any, if `None`.
     pub allowed_kinds: Option<Vec<String>>,
+    /// How long a room that nobody is in stays in memory, if it has counts.
+    pub grace: Duration,
+    /// The most rooms that stay in memory so.
+    pub max_resting_rooms: usize,
 }
 
 impl Default for RoomLimits {
@@ -63,6 +67,8 @@ impl Default for RoomLimits {
         Self {
             max_kinds: DEFAULT_MAX_KINDS,
             allowed_kinds: None,
+            grace: DEFAULT_GRACE,
+            max_resting_rooms: DEFAULT_MAX_RESTING_ROOMS,
         }
     }
 }
@@ -106,6 +112,8 @@ struct Kind {
     name: String,
     key: Box<str>,
     counter: Counter,
+    /// The highest count that was shown: a counter that moves into the file may be seen lower.
+    shown: u64,
 }
 
 impl Room {
@@ -231,14 +239,25 @@ impl Room {
         self.of_members.attend(reactor);
     }
 
-    /// Sets all counts to zero, and gives the reactors that must be told, as [`Room::publish`]
-    /// does.
-    pub fn reset(&self) -> impl Iterator<Item = usize> + use<> {
-        for kind in &self.state().kinds {
-            kind.counter.reset();
+    /// Sets the counts to zero, so that it survives a crash. Waits for the disk, and nobody waits
+    /// for it meanwhile. Whoever calls publishes then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails. The counts are as they were then, or zero.
+    pub fn reset(&self) -> Result<(), StoreError> {
+        let Some(record) = self.state().record else {
+            return Ok(());
+        };
+        let reset = self.store.begin_reset(record)?;
+        {
+            // Nobody encodes a part of it.
+            let mut state = self.state();
+            reset.zero();
+            state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
+            state.encoded = None;
+            self.activity.reset();
         }
-        self.activity.reset();
-        self.publish(None)
+        reset.finish()
     }
 
     /// The reactors that have members here.
@@ -280,14 +299,20 @@ impl Room {
         /// What more digits may need.
         const MORE_BYTES: usize = 16;
         let last_size = state.encoded.as_ref().map_or(64, |it| it.message.len());
-        let kinds = state.kinds.iter();
-        let counts = kinds.map(|kind| (&*kind.key, kind.counter.get()));
+        let counts = state.kinds.iter_mut().map(|kind| {
+            kind.shown = kind.shown.max(kind.counter.get());
+            (&*kind.key, kind.shown)
+        });
         // A kind that was added and not yet counted is not shown.
         let counts = counts.filter(|(_, count)| *count > 0);
         let message = Encoded::new(last_size + MORE_BYTES, |json| encode_counts(counts, json));
         let counts = Counts { version, message };
         state.encoded = Some(counts.clone());
         counts
+    }
+
+    fn has_record(&self) -> bool {
+        self.state().record.is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -309,6 +334,7 @@ impl From<(String, Counter)> for Kind {
             key: encode_key(&name),
             name,
             counter,
+            shown: 0,
         }
     }
 }

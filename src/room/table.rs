@@ -1,15 +1,21 @@
 //! The shared table of the rooms in memory. Locked to enter and to leave a room, never per
-//! reaction. A room that nobody uses leaves memory; the store keeps its counts.
+//! reaction. A room that nobody uses rests for a while and then leaves memory (it hibernates);
+//! the store keeps its counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::{Room, RoomLimits};
 use crate::store::Store;
 
+/// The default of how long a room that nobody is in stays in memory.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// The default of how many rooms stay in memory so.
+pub const DEFAULT_MAX_RESTING_ROOMS: usize = 4096;
 /// Rooms that are listed under one lock, so that nobody who enters or leaves waits long for it.
 const PORTION: usize = 256;
 
@@ -24,6 +30,8 @@ pub struct RoomTable {
 #[derive(Debug, Default)]
 struct Rooms {
     by_key: HashMap<Key, Entry>,
+    /// Rooms that nobody used at the time, in the order in which they leave memory.
+    resting: VecDeque<(Instant, Key)>,
     /// The same rooms, in places where they stay.
     listed: Slab<Arc<Room>>,
     /// How many rooms have left memory so far.
@@ -38,6 +46,8 @@ struct Entry {
     /// Its place in the list.
     place: usize,
     users: usize,
+    /// When it leaves memory if nobody uses it until then.
+    rests_until: Option<Instant>,
 }
 
 impl RoomTable {
@@ -72,9 +82,11 @@ impl RoomTable {
                 room,
                 place,
                 users: 0,
+                rests_until: None,
             }
         });
         entry.users += 1;
+        entry.rests_until = None;
         if let Some(reactor) = watcher {
             entry.room.of_counts.watch(reactor);
         }
@@ -114,9 +126,94 @@ impl RoomTable {
         self.rooms().by_key.is_empty()
     }
 
+    /// When the next room that nobody uses is to leave memory.
+    pub fn next_hibernation(&self) -> Option<Instant> {
+        self.rooms().resting.front().map(|(until, _)| *until)
+    }
+
+    /// Lets the rooms leave memory whose time has come.
+    pub fn hibernate(&self) {
+        let now = Instant::now();
+        let mut rooms = self.rooms();
+        while rooms
+            .resting
+            .front()
+            .is_some_and(|(until, _)| *until <= now)
+        {
+            rooms.let_first_leave();
+        }
+    }
+
+    /// Removes the rooms that nobody is in and that have counted nothing since `unix_seconds`,
+    /// with their counts. Returns how many. Their space is free after [`Store::reclaim`].
+    pub fn remove_inactive_since(&self, unix_seconds: u32) -> usize {
+        let mut removed = 0;
+        for (party, name) in self.store.rooms_inactive_since(unix_seconds) {
+            let key: Key = (party.as_str().into(), name.as_str().into());
+            let mut rooms = self.rooms();
+            if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {
+                continue;
+            }
+            // Also if it is not there: whoever has loaded it and not entered yet must look again.
+            rooms.forget(&key);
+            if self.store.remove_inactive(&party, &name, unix_seconds) {
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    fn leave(&self, key: &Key, room: &Room, watcher: Option<usize>) {
+        let mut rooms = self.rooms();
+        if let Some(reactor) = watcher {
+            room.of_counts.unwatch(reactor);
+        }
+        let Some(entry) = rooms.by_key.get_mut(key) else {
+            return;
+        };
+        entry.users -= 1;
+        if entry.users > 0 {
+            return;
+        }
+        if !room.has_record() || self.limits.grace.is_zero() {
+            rooms.forget(key);
+            return;
+        }
+        let until = Instant::now() + self.limits.grace;
+        entry.rests_until = Some(until);
+        rooms.resting.push_back((until, key.clone()));
+        if rooms.resting.len() > self.limits.max_resting_rooms {
+            rooms.let_first_leave();
+        }
+        if rooms.resting.len() == 1 {
+            // Whoever lets rooms leave may be waiting for nothing.
+            self.store.wake();
+        }
+    }
+
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
         // Every change to the table is complete before anything can panic.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rooms {
+    /// The first that rests leaves memory, unless it has been used since.
+    fn let_first_leave(&mut self) {
+        let Some((until, key)) = self.resting.pop_front() else {
+            return;
+        };
+        let entry = self.by_key.get(&key);
+        if entry.is_some_and(|entry| entry.rests_until == Some(until)) {
+            self.forget(&key);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.by_key.remove(key) {
+            self.listed.try_remove(entry.place);
+        }
+        self.departures += 1;
     }
 }
 
@@ -139,18 +236,6 @@ impl Deref for RoomHandle {
 
 impl Drop for RoomHandle {
     fn drop(&mut self) {
-        let mut guard = self.table.rooms();
-        let rooms = &mut *guard;
-        if let Some(reactor) = self.watcher {
-            self.room.of_counts.unwatch(reactor);
-        }
-        if let Some(entry) = rooms.by_key.get_mut(&self.key) {
-            entry.users -= 1;
-            if entry.users == 0 {
-                rooms.listed.try_remove(entry.place);
-                rooms.by_key.remove(&self.key);
-                rooms.departures += 1;
-            }
-        }
+        self.table.leave(&self.key, &self.room, self.watcher);
     }
 }

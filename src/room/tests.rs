@@ -1,10 +1,10 @@
 //! Rooms by their promises: exact counts, first seen first, each change told once.
 
 use super::*;
-use crate::store::{DEFAULT_MAX_ROOMS, MIN_FILE_BYTES};
+use crate::store::StoreLimits;
 
 fn table(limits: RoomLimits) -> Arc<RoomTable> {
-    let store = Store::anonymous(MIN_FILE_BYTES, DEFAULT_MAX_ROOMS).unwrap();
+    let store = Store::anonymous(&StoreLimits::default()).unwrap();
     RoomTable::new(Arc::new(store), limits)
 }
 
@@ -68,6 +68,7 @@ fn limits_hold_and_cost_no_kind_that_is_there() {
     let table = table(RoomLimits {
         max_kinds: 2,
         allowed_kinds: Some(["a", "b", "c"].map(String::from).to_vec()),
+        ..RoomLimits::default()
     });
     let room = table.enter("main", "talk", None);
     assert!(matches!(room.counter("x"), Err(RoomError::KindNotAllowed)));
@@ -80,7 +81,10 @@ fn limits_hold_and_cost_no_kind_that_is_there() {
 
 #[test]
 fn a_room_that_nobody_uses_leaves_memory_and_comes_back() {
-    let table = table(RoomLimits::default());
+    let table = table(RoomLimits {
+        grace: Duration::ZERO,
+        ..RoomLimits::default()
+    });
     let (one, two) = (
         table.enter("main", "talk", None),
         table.enter("main", "talk", Some(3)),
@@ -91,6 +95,47 @@ fn a_room_that_nobody_uses_leaves_memory_and_comes_back() {
     drop(two);
     assert!(table.is_empty());
     assert_eq!(json(&table.enter("main", "talk", None)), r#"{"love":5}"#);
+}
+
+#[test]
+fn a_room_with_counts_rests_before_it_leaves_and_no_more_rest_than_may() {
+    const RESTING: usize = 3;
+    let table = table(RoomLimits {
+        grace: Duration::from_millis(20),
+        max_resting_rooms: RESTING,
+        ..RoomLimits::default()
+    });
+    drop(table.enter("main", "empty", None));
+    assert!(table.is_empty(), "there is nothing to rest");
+    for number in 0..10 {
+        let room = table.enter("main", &number.to_string(), None);
+        room.counter("love").unwrap().add(number);
+    }
+    assert_eq!(table.len(), RESTING);
+    let used = table.enter("main", "9", None);
+    let end = table.next_hibernation().unwrap() + Duration::from_millis(30);
+    while std::time::Instant::now() < end {
+        table.hibernate();
+        std::thread::yield_now();
+    }
+    assert_eq!(table.len(), 1, "all but the one that is used have left");
+    assert_eq!(table.next_hibernation(), None);
+    assert_eq!(json(&used), r#"{"love":9}"#);
+    assert_eq!(json(&table.enter("main", "5", None)), r#"{"love":5}"#);
+}
+
+#[test]
+fn a_room_that_somebody_is_in_is_not_removed() {
+    let table = table(RoomLimits::default());
+    for name in ["used", "resting", "gone"] {
+        let room = table.enter("main", name, None);
+        room.counter("love").unwrap().add(3);
+    }
+    let used = table.enter("main", "used", None);
+    assert_eq!(table.remove_inactive_since(0), 0);
+    assert_eq!(table.remove_inactive_since(u32::MAX), 2);
+    assert_eq!(json(&used), r#"{"love":3}"#);
+    assert_eq!(json(&table.enter("main", "resting", None)), "{}");
 }
 
 #[test]
@@ -144,7 +189,8 @@ fn a_reset_is_a_change_like_any_other() {
     let table = table(RoomLimits::default());
     let room = table.enter("main", "talk", Some(2));
     room.counter("love").unwrap().add(7);
-    assert_eq!(room.reset().collect::<Vec<_>>(), [2]);
+    room.reset().unwrap();
+    assert_eq!(room.publish(None).collect::<Vec<_>>(), [2]);
     assert_eq!(json(&room), "{}");
     room.counter("love").unwrap().add(1);
     room.publish(None).for_each(drop);

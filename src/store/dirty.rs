@@ -1,16 +1,28 @@
-//! Whether the store has changed since it was last synced, and the flusher's wait for that.
+//! Which pages have changed since they were last synced, and the flusher's wait for one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A flag that is cheap to set again and again, with one waiter.
+use super::format::CELL_BYTES;
+use super::mapping::Mapping;
+
+/// Cells in a page.
+pub(super) const PAGE_CELLS: u32 = 4096 / CELL_BYTES as u32;
+const WORD_PAGES: u32 = u64::BITS;
+const CELL_WORDS: u32 = CELL_BYTES as u32 / 8;
+
+/// A bit for each page, cheap to set again and again, and one waiter.
 ///
-/// A change is made before [`Dirty::mark`]; [`Dirty::clear`] comes before the sync. All are
-/// sequentially consistent, so a change whose mark found the flag set was made before the clear,
-/// and the sync that follows it covers the change.
-#[derive(Debug, Default)]
+/// A change is made before [`Dirty::mark`]; [`Dirty::take`] comes before the sync. All are
+/// sequentially consistent, so a change whose mark found its bit set was made before the bit was
+/// taken, and the sync that follows covers it. [`Dirty::wait`] clears the flag before the bits
+/// are taken: a mark that comes in between sets the flag again, and costs a look at nothing.
+#[derive(Debug)]
 pub(super) struct Dirty {
+    /// Anonymous memory, of which only the part for the pages in use is ever touched.
+    bits: Mapping,
     is_dirty: AtomicBool,
     is_stopped: AtomicBool,
     lock: Mutex<()>,
@@ -18,22 +30,58 @@ pub(super) struct Dirty {
 }
 
 impl Dirty {
+    /// For as many cells.
+    pub(super) fn new(max_cells: u32) -> io::Result<Self> {
+        let cells = max_cells / (PAGE_CELLS * WORD_PAGES * CELL_WORDS) + 1;
+        Ok(Self {
+            bits: Mapping::anonymous(cells, cells)?,
+            is_dirty: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+            lock: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Says that the cell has changed.
     #[inline]
-    pub(super) fn mark(&self) {
-        if !self.is_dirty.load(Ordering::SeqCst) {
-            self.mark_first();
+    pub(super) fn mark(&self, cell: u32) {
+        let page = cell / PAGE_CELLS;
+        let bit = 1 << (page % WORD_PAGES);
+        let word = self.word(page / WORD_PAGES);
+        if word.load(Ordering::SeqCst) & bit == 0 {
+            word.fetch_or(bit, Ordering::SeqCst);
+            self.wake();
         }
     }
 
+    /// The pages that have changed among those of the first `cells`, which are clean from now on.
+    pub(super) fn take(&self, cells: u32) -> Vec<u32> {
+        let mut pages = Vec::new();
+        for index in 0..=cells / (PAGE_CELLS * WORD_PAGES) {
+            let word = self.word(index);
+            // The load spares the clean ones a write.
+            if word.load(Ordering::SeqCst) == 0 {
+                continue;
+            }
+            let mut bits = word.swap(0, Ordering::SeqCst);
+            while bits != 0 {
+                pages.push(index * WORD_PAGES + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+        pages
+    }
+
+    fn word(&self, index: u32) -> &AtomicU64 {
+        &self.bits.cell(index / CELL_WORDS)[(index % CELL_WORDS) as usize]
+    }
+
+    /// Ends the wait, as if something had changed.
     #[cold]
-    fn mark_first(&self) {
+    pub(super) fn wake(&self) {
         if !self.is_dirty.swap(true, Ordering::SeqCst) {
             self.notify();
         }
-    }
-
-    pub(super) fn clear(&self) {
-        self.is_dirty.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -45,19 +93,16 @@ impl Dirty {
         self.notify();
     }
 
-    /// Waits until marked or stopped; returns whether marked.
-    pub(super) fn wait(&self) -> bool {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let is_dirty = self.is_dirty.load(Ordering::SeqCst);
-            if is_dirty || self.is_stopped.load(Ordering::SeqCst) {
-                return is_dirty;
-            }
-            guard = self
-                .changed
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+    /// Waits until something is marked, or it is stopped, or `longest` has passed; returns
+    /// whether something was marked since the last wait.
+    pub(super) fn wait(&self, longest: Option<Duration>) -> bool {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |_: &mut ()| !self.is_dirty.load(Ordering::SeqCst) && !self.is_stopped();
+        match longest {
+            Some(longest) => drop(self.changed.wait_timeout_while(guard, longest, is_idle)),
+            None => drop(self.changed.wait_while(guard, is_idle)),
         }
+        self.is_dirty.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -1,24 +1,19 @@
-//! The mapped file: one reserved mapping that the file grows into, its lock and its sync.
-//!
-//! One of the crate's two homes of `unsafe`. All of it is in [`Map::cell`], which turns a bounds-
-//! checked place in the mapping into eight atomics; nothing else ever refers to the mapping's
-//! memory, so no `&mut` and no `&[u8]` aliases it, and concurrent changes, also those of another
-//! process that writes to the file in spite of the lock, are changes of atomics.
-#![allow(unsafe_code)]
+//! The snapshot file: its lock, its mapping, how it grows and how it is synced.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::{Deref, Range};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use memmap2::{MmapOptions, MmapRaw};
-use rustix::io::Errno;
-
-use super::format::{CELL_BYTES, Cell, FIRST_CELL, HeaderError, OWNER_WORD};
-use super::{OpenError, StoreError};
+use super::disk::Disk;
+use super::error::{OpenError, StoreError};
+use super::format::{self, CELL_BYTES, FIRST_CELL, HeaderError, LENGTH_WORD, OWNER_WORD};
+use super::mapping::{Cells, Mapping, View};
+use super::survey::{Survey, survey};
 
 /// The least that can be reserved, in bytes.
 pub const MIN_FILE_BYTES: u64 = SEGMENT_BYTES;
@@ -34,35 +29,250 @@ const CELLS_AHEAD: u32 = (SEGMENT_BYTES / CELL / 2) as u32;
 /// How long a file that could not grow is not tried again.
 const GROW_RETRY: Duration = Duration::from_secs(1);
 
-const _: () = assert!(MAX_FILE_BYTES / CELL <= u32::MAX as u64);
-const _: () =
-    assert!(align_of::<[AtomicU64; 8]>() == 8 && size_of::<[AtomicU64; 8]>() == CELL_BYTES);
+// The highest bit of a cell's number is free for the cells that are not in the file.
+const _: () = assert!(MAX_FILE_BYTES / CELL <= 1 << 31);
 
+/// The mapped file.
 #[derive(Debug)]
 pub(super) struct Map {
-    memory: MmapRaw,
+    mapping: Mapping,
     file: Option<File>,
     path: PathBuf,
-    /// How many cells the file backs: what lies beyond must not be touched. Only grows.
-    cells: AtomicU32,
+    disk: Box<dyn Disk>,
     /// Held by the one thread that grows the file; what came of it when it last failed.
     growth: Mutex<Option<(Instant, io::ErrorKind)>>,
-    max_cells: u32,
+}
+
+impl Deref for Map {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.mapping
+    }
 }
 
 impl Map {
-    pub(super) fn open(path: &Path, max_file_bytes: u64) -> Result<Self, OpenError> {
-        let failed = |action: &'static str| {
-            move |source: io::Error| OpenError::Io {
+    /// Opens and locks the file, and maps what it has.
+    pub(super) fn open(
+        path: &Path,
+        max_file_bytes: u64,
+        disk: Box<dyn Disk>,
+    ) -> Result<Self, OpenError> {
+        let failed = |action| OpenError::io(path, action);
+        let file = open_locked(path, true)?;
+        let length_bytes = file.metadata().map_err(failed("read its size"))?.len();
+        if length_bytes > 0 && length_bytes < u64::from(FIRST_CELL) * CELL {
+            return Err(OpenError::Unreadable {
                 path: path.to_owned(),
-                action,
-                source,
-            }
+                reason: HeaderError::Truncated(length_bytes),
+            });
+        }
+        let max_cells = max_cells(max_file_bytes);
+        if length_bytes > u64::from(max_cells) * CELL {
+            return Err(OpenError::TooLarge {
+                path: path.to_owned(),
+                length_bytes,
+            });
+        }
+        let cells = (length_bytes / CELL) as u32;
+        let map = Self {
+            mapping: Mapping::of_file(&file, cells, max_cells).map_err(failed("map it"))?,
+            file: Some(file),
+            path: path.to_owned(),
+            disk,
+            growth: Mutex::default(),
         };
+        if length_bytes == 0 {
+            map.grow_to(FIRST_CELL).map_err(|error| {
+                failed("allocate it")(match error {
+                    StoreError::Grow(source) => source,
+                    other => io::Error::other(other),
+                })
+            })?;
+        }
+        Ok(map)
+    }
+
+    /// The same without a file.
+    pub(super) fn anonymous(max_file_bytes: u64, disk: Box<dyn Disk>) -> Result<Self, OpenError> {
+        let path = Path::new("(memory)");
+        let mapping = Mapping::anonymous(FIRST_CELL, max_cells(max_file_bytes))
+            .map_err(OpenError::io(path, "reserve address space for it"))?;
+        Ok(Self {
+            mapping,
+            file: None,
+            path: path.to_owned(),
+            disk,
+            growth: Mutex::default(),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A look at everything through a mapping of its own: with that go the pages that were
+    /// touched, which otherwise count as this process's memory from then on.
+    pub(super) fn survey(&self) -> io::Result<Survey> {
+        match &self.file {
+            Some(file) => Ok(survey(&View::of_file(file, self.cells())?)),
+            None => Ok(survey(&self.mapping)),
+        }
+    }
+
+    pub(super) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Whether the file has never had a whole header: a process that died while it created it
+    /// leaves zeros, but for the words of the header that come before the magic.
+    pub(super) fn is_blank(&self) -> bool {
+        let is_zero = |cell| self.read(cell) == [0; 8];
+        self.read(0)[0] == 0 && (1..self.cells()).all(is_zero)
+    }
+
+    /// Gives blocks to what a copy of the file may have left as holes: writing to one on a full
+    /// disk would raise SIGBUS.
+    pub(super) fn fill_holes(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => self.disk.allocate(file, 0..self.cells()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that there are `cells` cells.
+    pub(super) fn grow_to(&self, cells: u32) -> Result<(), StoreError> {
+        if cells <= self.cells() {
+            return Ok(());
+        }
+        if cells > self.max_cells() {
+            return Err(StoreError::Full);
+        }
+        let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.cells();
+        if cells <= held {
+            return Ok(());
+        }
+        if let Some((at, kind)) = *growth
+            && at.elapsed() < GROW_RETRY
+        {
+            return Err(StoreError::Grow(kind.into()));
+        }
+        let held_bytes = u64::from(held) * CELL;
+        let wanted =
+            (held_bytes + SEGMENT_BYTES.max(held_bytes / 8)).next_multiple_of(SEGMENT_BYTES);
+        let wanted = (wanted / CELL).max(u64::from(cells));
+        let grown = wanted.min(u64::from(self.max_cells())) as u32;
+        if let Some(file) = &self.file {
+            let allocated = self.disk.allocate(file, held..grown);
+            *growth = allocated
+                .as_ref()
+                .err()
+                .map(|error| (Instant::now(), error.kind()));
+            allocated.map_err(StoreError::Grow)?;
+        }
+        self.extend_to(grown);
+        Ok(())
+    }
+
+    /// Makes sure that the next records find room, so that whoever writes them need not wait for
+    /// the file to grow.
+    pub(super) fn grow_ahead(&self, used_cells: u32) -> Result<(), StoreError> {
+        let ahead = used_cells.saturating_add(CELLS_AHEAD);
+        self.grow_to(ahead.min(self.max_cells()))
+    }
+
+    /// Writes what has changed of `cells` to the disk and waits for it.
+    pub(super) fn sync(&self, cells: Range<u32>) -> io::Result<()> {
+        if self.file.is_none() || cells.is_empty() {
+            return Ok(());
+        }
+        self.disk.sync_cells(&self.mapping, cells)
+    }
+
+    /// Makes the file's size safe, and writes it down in the header, for the next sync: a file
+    /// that is shorter than that has lost something. Returns whether it changed the header.
+    pub(super) fn sync_length(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
+        let cells = self.cells();
+        let header = self.read(0);
+        let is_new = format::read_length(&header) != Ok(cells);
+        if is_new {
+            self.disk.sync_file(file)?;
+            self.cell(0)[LENGTH_WORD].store(format::length_mark(&header, cells), Ordering::Relaxed);
+        }
+        Ok(is_new)
+    }
+
+    /// Makes the file as short as what is used of it. What lies beyond must not be touched again.
+    pub(super) fn trim(&self, used_cells: u32) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        // The mark first: a file that is shorter than it says has lost something.
+        let header = self.read(0);
+        let mark = format::length_mark(&header, used_cells);
+        self.cell(0)[LENGTH_WORD].store(mark, Ordering::Relaxed);
+        self.sync(0..FIRST_CELL)?;
+        file.set_len(u64::from(used_cells) * CELL)?;
+        self.disk.sync_file(file)
+    }
+
+    /// Syncs a new file, and the directory that it is in.
+    pub(super) fn sync_new(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        self.sync(0..FIRST_CELL)?;
+        self.disk.sync_file(file)?;
+        File::open(directory_of(&self.path))?.sync_all()
+    }
+}
+
+/// The directory that a file is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn max_cells(max_file_bytes: u64) -> u32 {
+    (max_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES) / CELL) as u32
+}
+
+/// A snapshot file that nobody else may use as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks the file, which must be there, and changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] and [`OpenError::Locked`].
+    pub fn of(path: &Path) -> Result<Self, OpenError> {
+        let _file = open_locked(path, false)?;
+        Ok(Self { _file })
+    }
+}
+
+/// Opens the file and locks it. If another has been put in its place meanwhile, as compaction
+/// does, that one.
+fn open_locked(path: &Path, may_create: bool) -> Result<File, OpenError> {
+    let failed = |action| OpenError::io(path, action);
+    loop {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(may_create)
             .truncate(false)
             .open(path)
             .map_err(failed("open it"))?;
@@ -79,230 +289,14 @@ impl Map {
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock it")(source)),
         }
-        let length_bytes = file.metadata().map_err(failed("read its size"))?.len();
-        let header_bytes = u64::from(FIRST_CELL) * CELL;
-        if length_bytes > 0 && length_bytes < header_bytes {
-            return Err(OpenError::Unreadable {
-                path: path.to_owned(),
-                reason: HeaderError::Truncated(length_bytes),
-            });
-        }
-        let max_file_bytes = max_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
-        if length_bytes > max_file_bytes {
-            return Err(OpenError::TooLarge {
-                path: path.to_owned(),
-                length_bytes,
-            });
-        }
-        let memory = MmapOptions::new()
-            .len(max_file_bytes as usize)
-            .map_raw(&file)
-            .map_err(failed("map it"))?;
-        let map = Self {
-            memory,
-            file: Some(file),
-            path: path.to_owned(),
-            cells: AtomicU32::new((length_bytes / CELL) as u32),
-            growth: Mutex::default(),
-            max_cells: (max_file_bytes / CELL) as u32,
-        };
-        if length_bytes == 0 {
-            map.grow_to(FIRST_CELL).map_err(|error| {
-                failed("allocate it")(match error {
-                    StoreError::Grow(source) => source,
-                    other => io::Error::other(other),
-                })
-            })?;
-        }
-        Ok(map)
-    }
-
-    pub(super) fn anonymous(max_file_bytes: u64) -> Result<Self, OpenError> {
-        let max_file_bytes = max_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
-        let memory = MmapOptions::new()
-            .len(max_file_bytes as usize)
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(|source| OpenError::Io {
-                path: PathBuf::from("(memory)"),
-                action: "reserve address space for it",
-                source,
-            })?;
-        Ok(Self {
-            memory: memory.into(),
-            file: None,
-            path: PathBuf::from("(memory)"),
-            cells: AtomicU32::new(FIRST_CELL),
-            growth: Mutex::default(),
-            max_cells: (max_file_bytes / CELL) as u32,
-        })
-    }
-
-    /// How many cells there are.
-    #[inline]
-    pub(super) fn cells(&self) -> u32 {
-        self.cells.load(Ordering::Acquire)
-    }
-
-    /// Whether the file has never had a whole header: a process that died while it created it
-    /// leaves zeros, but for the words of the header that come before the magic.
-    pub(super) fn is_blank(&self) -> bool {
-        let is_zero = |cell| self.read(cell) == [0; 8];
-        self.read(0)[0] == 0 && (1..self.cells()).all(is_zero)
-    }
-
-    /// The cell at `index`.
-    ///
-    /// # Panics
-    /// If there is no such cell. Indices come from `allocate` and from checked links only.
-    #[inline]
-    pub(super) fn cell(&self, index: u32) -> &[AtomicU64; 8] {
-        assert!(index < self.cells(), "cell {index} is not in the snapshot");
-        let offset = index as usize * CELL_BYTES;
-        // SAFETY:
-        // - In bounds: `cells` never exceeds `max_cells`, for which the mapping is long enough,
-        //   nor what `fallocate` has given the file, so the memory is mapped and backed. It would
-        //   not be if another program truncated the file: that raises SIGBUS, which ends the
-        //   process and corrupts nothing.
-        // - Aligned: the mapping is page-aligned, and 64 is a multiple of 8.
-        // - Valid: every bit pattern is a u64, and the pages of a new file are zeros.
-        // - Aliasing: this function is the only way to the memory, and gives shared atomics.
-        // - Lifetime: the mapping never moves, and lives as long as `self`.
-        unsafe {
-            &*self
-                .memory
-                .as_mut_ptr()
-                .add(offset)
-                .cast::<[AtomicU64; 8]>()
-        }
-    }
-
-    /// A copy of the cell at `index`.
-    #[inline]
-    pub(super) fn read(&self, index: u32) -> Cell {
-        self.cell(index)
-            .each_ref()
-            .map(|word| word.load(Ordering::Acquire))
-    }
-
-    /// Writes a new record: everything else before the first word, which commits it.
-    pub(super) fn write_record(&self, first: u32, cells: &[Cell]) {
-        for (offset, cell) in cells.iter().enumerate().rev() {
-            let place = self.cell(first + offset as u32);
-            for (word, value) in place.iter().zip(cell).skip(1) {
-                word.store(*value, Ordering::Relaxed);
+        let held = file.metadata().map_err(failed("look at it"))?;
+        match std::fs::metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => {
+                return Ok(file);
             }
-            place[0].store(cell[0], Ordering::Release);
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(failed("look at it")(source)),
         }
     }
-
-    /// Gives blocks to what a copy of the file may have left as holes: writing to one on a full
-    /// disk would raise SIGBUS.
-    pub(super) fn fill_holes(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        let length_bytes = u64::from(self.cells()) * CELL;
-        match fallocate(file, 0, length_bytes) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// Makes sure that there are `cells` cells.
-    pub(super) fn grow_to(&self, cells: u32) -> Result<(), StoreError> {
-        if cells <= self.cells() {
-            return Ok(());
-        }
-        if cells > self.max_cells {
-            return Err(StoreError::Full);
-        }
-        let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = self.cells();
-        if cells <= held {
-            return Ok(());
-        }
-        if let Some((at, kind)) = *growth
-            && at.elapsed() < GROW_RETRY
-        {
-            return Err(StoreError::Grow(kind.into()));
-        }
-        let held_bytes = u64::from(held) * CELL;
-        let wanted =
-            (held_bytes + SEGMENT_BYTES.max(held_bytes / 8)).next_multiple_of(SEGMENT_BYTES);
-        let wanted = wanted.max(u64::from(cells) * CELL);
-        let length_bytes = wanted.min(u64::from(self.max_cells) * CELL);
-        if let Some(file) = &self.file {
-            let allocated = allocate(file, held_bytes, length_bytes);
-            *growth = allocated
-                .as_ref()
-                .err()
-                .map(|error| (Instant::now(), error.kind()));
-            allocated.map_err(StoreError::Grow)?;
-        }
-        self.cells
-            .store((length_bytes / CELL) as u32, Ordering::Release);
-        Ok(())
-    }
-
-    /// Makes sure that the next records find room, so that whoever writes them need not wait for
-    /// the file to grow.
-    pub(super) fn grow_ahead(&self, used_cells: u32) -> Result<(), StoreError> {
-        let ahead = used_cells.saturating_add(CELLS_AHEAD).min(self.max_cells);
-        self.grow_to(ahead)
-    }
-
-    /// Syncs the first `used_cells` cells.
-    pub(super) fn sync(&self, used_cells: u32) -> io::Result<()> {
-        if self.file.is_none() {
-            return Ok(());
-        }
-        self.memory.flush_range(0, used_cells as usize * CELL_BYTES)
-    }
-
-    /// Syncs a new file, and the directory that it is in.
-    pub(super) fn sync_new(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        self.sync(FIRST_CELL)?;
-        file.sync_all()?;
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        File::open(directory)?.sync_all()
-    }
-}
-
-/// Gives the file blocks, so that a full disk is an error here and not SIGBUS later.
-fn allocate(file: &File, held_bytes: u64, length_bytes: u64) -> io::Result<()> {
-    let more = length_bytes - held_bytes;
-    match fallocate(file, held_bytes, more) {
-        Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, held_bytes, length_bytes),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn fallocate(file: &File, offset: u64, length: u64) -> Result<(), Errno> {
-    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, length)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn fallocate(_: &File, _: u64, _: u64) -> Result<(), Errno> {
-    Err(Errno::OPNOTSUPP)
-}
-
-/// For file systems and systems without `fallocate`: blocks are had by writing to them.
-fn write_zeros(file: &File, held_bytes: u64, length_bytes: u64) -> io::Result<()> {
-    let zeros = [0; 1 << 16];
-    let mut at = held_bytes;
-    while at < length_bytes {
-        let length = (length_bytes - at).min(zeros.len() as u64) as usize;
-        file.write_all_at(&zeros[..length], at)?;
-        at += length as u64;
-    }
-    Ok(())
 }

@@ -1,250 +1,320 @@
 //! The snapshot file: where the counts live.
 //!
 //! - [`mod@format`]: the layout of the file, pure: cells of 64 bytes to records and back.
-//! - `map`: the mapped file; growth, lock and sync. One of the crate's two homes of `unsafe`.
-//! - `dirty`: whether the file has changed since it was last synced, and the flusher's wait.
+//! - `mapping`: mapped memory as cells; one of the crate's homes of `unsafe`.
+//! - `map`: the file behind it: lock, growth, sync. `disk`: what it asks of the file system.
+//! - `memory`: the file's cells and the spare ones; `spare`: what is in memory because the file
+//!   can't grow, and how it moves into the file.
+//! - `index`, `free`: where the rooms are, and where there is place for another.
+//! - `survey`: a look at a whole file; `contents`: its rooms with their counts; `rewrite`: writing
+//!   it anew.
+//! - `counter`: what reactors add to. `dirty`: which pages they have changed. `flush`: sealing and
+//!   syncing those. `retire`: resets and removals.
 //!
 //! [`Store`] is what rooms see: (party, room, kind) to [`Counter`]. A counter is an aligned word
 //! of the mapped file itself, so what a client was shown is in the page cache, and survives the
 //! death of this process at any instruction.
 //!
 //! # The promise
-//! - The process dies (SIGKILL, abort, out of memory): nothing that was counted is lost.
-//! - The machine dies: at most what was counted since the last sync is lost.
+//! - The process dies (SIGKILL, abort, out of memory): no reaction is lost that anybody saw
+//!   counted, and none is counted twice.
+//! - The machine dies: at most what was counted since the last flush is lost. What remains are
+//!   counts that there were; no name is corrupt; the next server starts by itself.
+//! - The file can't grow (full disk, limit on file sizes): new rooms and kinds are counted in
+//!   memory, up to [`StoreLimits::max_spare_bytes`], and move into the file as soon as it can
+//!   grow. Only the death of the process before that loses them. Counts that are in the file go
+//!   on there: their blocks are allocated, so writing to them never needs space.
+//! - The disk fails (EIO): the counts stay in the page cache, and what could not be written is
+//!   written again with the next flush.
+//! - A foreign file, or one of another version: refused, and left as it was.
+//! - A damaged or truncated file: refused, with the place of the damage, and left as it was; or
+//!   salvaged. What can be known of a file, and what can't, is said in [`mod@format`].
 //!
-//! What no server can survive is another program that truncates the file while it is mapped.
+//! What no server can survive is another program that truncates the file while it is mapped
+//! (SIGBUS), or that writes to it in spite of the lock.
+//!
+//! # Why the threads can't harm each other
+//! All memory of the file is reached as atomics. Of the words that change, a count is changed by
+//! atomic additions alone, except while its room is reset; its sealed copy, its mark and its
+//! room's age by the one thread that holds the maintenance lock; the first word of a record when
+//! it is made or removed, under the lock of the index. A cell is used again only after its old
+//! record is gone from the disk, and only rooms of which nobody holds a counter are removed.
 
+mod contents;
+mod counter;
 mod dirty;
+mod disk;
+mod error;
+mod flush;
 pub mod format;
+mod free;
+mod index;
 mod map;
+mod mapping;
+mod memory;
+mod retire;
+mod rewrite;
+mod spare;
+mod status;
+mod survey;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hashbrown::HashTable;
-use thiserror::Error;
-
-use dirty::Dirty;
-use format::{CounterRecord, Damage, Record, RoomRecord};
+pub use contents::{RoomContents, Snapshot};
+use counter::Core;
+pub use counter::Counter;
+use dirty::{Dirty, PAGE_CELLS};
+use disk::{Disk, FileSystem};
+pub use error::{OpenError, StoreError};
+use flush::{Flushes, unix_seconds};
+use format::{ACTIVE_WORD, COUNT_WORD, HeaderError, OWNER_WORD};
+use index::Index;
 use map::Map;
-pub use map::{DEFAULT_MAX_FILE_BYTES, MAX_FILE_BYTES, MIN_FILE_BYTES};
+pub use map::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, MIN_FILE_BYTES};
+use mapping::{Cells, Mapping};
+use memory::{Memory, SPARE};
+use retire::Removed;
+pub use retire::Reset;
+pub use rewrite::{Rewrite, Salvaged};
+pub use spare::DEFAULT_MAX_SPARE_BYTES;
+use spare::Spares;
+pub use status::{Problem, Status};
+pub use survey::DamageReport;
+use survey::Repairs;
 
 /// The default of the most rooms that a store keeps.
 pub const DEFAULT_MAX_ROOMS: usize = 4_000_000;
 
-/// Why a snapshot file can't be opened. Every message names the file and what to do.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The operating system refused.
-    #[error(
-        "snapshot {path}: can't {action}: {source}; choose another file with --snapshot, or none with --no-snapshot"
-    )]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Another process holds it.
-    #[error(
-        "snapshot {path} is locked by pid {pid}: stop that server, or choose another file with --snapshot"
-    )]
-    Locked {
-        /// The file.
-        path: PathBuf,
-        /// The process that wrote itself into the file's header.
-        pid: u32,
-    },
-    /// Not a file that this version can read. It was left as it is.
-    #[error(
-        "snapshot {path}: {reason}; it was left as it is: move it away, or choose another file with --snapshot"
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with its header.
-        reason: format::HeaderError,
-    },
-    /// Larger than the mapping that was asked for.
-    #[error("snapshot {path} has {length_bytes} bytes, more than --snapshot-max-bytes allows")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        length_bytes: u64,
-    },
+/// What a store may take.
+#[derive(Debug, Clone)]
+pub struct StoreLimits {
+    /// The most that the file may grow to, in bytes; address space is reserved for it.
+    pub max_file_bytes: u64,
+    /// The most rooms.
+    pub max_rooms: usize,
+    /// The most memory for rooms and kinds that the file has no place for, in bytes.
+    pub max_spare_bytes: u64,
 }
 
-/// Why a room or kind can't be added.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// The limit on rooms is reached.
-    #[error("the store has its limit of {0} rooms; raise --max-rooms")]
-    TooManyRooms(usize),
-    /// A name that the format can't hold.
-    #[error("the name is too long for the snapshot format")]
-    NameTooLong,
-    /// The file has reached its largest size.
-    #[error("the snapshot is full; raise --snapshot-max-bytes")]
-    Full,
-    /// The file can't grow.
-    #[error("the snapshot can't grow: {0}")]
-    Grow(#[source] io::Error),
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: DEFAULT_MAX_FILE_BYTES,
+            max_rooms: DEFAULT_MAX_ROOMS,
+            max_spare_bytes: DEFAULT_MAX_SPARE_BYTES,
+        }
+    }
 }
 
 /// What a store was opened with, for the log.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct OpenReport {
     /// Rooms found.
     pub rooms: usize,
     /// Counters found.
     pub counters: usize,
-    /// Records that were not whole, as a crash of the machine can leave them.
-    pub damaged: usize,
+    /// Whether the file was closed in order, or is new.
+    pub was_closed: bool,
+    /// Counts that were behind their sealed copies, and were set to them.
+    pub restored_counts: usize,
+    /// Rooms that were being reset, and are zero now.
+    pub finished_resets: usize,
+    /// Cells of records that a crash left unfinished, which are free now.
+    pub leftovers: usize,
+    /// What salvage has done, if it was needed.
+    pub salvaged: Option<Salvaged>,
 }
 
 /// The counters of all rooms, in a mapped file or, without one, in anonymous memory.
 #[derive(Debug)]
 pub struct Store {
-    map: Arc<Map>,
-    dirty: Arc<Dirty>,
-    index: Mutex<Index>,
+    core: Arc<Core>,
+    index: Mutex<Indices>,
+    /// Held by whoever seals, resets or frees, also while the disk works; before the others.
+    maintenance: Mutex<()>,
+    flushes: Mutex<Flushes>,
     max_rooms: usize,
-    syncs: AtomicU64,
 }
 
-/// Where the rooms are. What it costs is a few bytes a room; their names are in the file.
+/// Where everything is.
 #[derive(Debug)]
-struct Index {
-    rooms: HashTable<Place>,
-    hasher: RandomState,
-    next_cell: u32,
-}
-
-/// Where a room's record is, and half of its name's hash, so that the table grows without
-/// reading every name.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    cell: u32,
-    hash: u32,
-}
-
-impl Place {
-    /// The hash as the table wants it: its high and its low bits both count.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash) | u64::from(hash) << 32
-    }
+struct Indices {
+    places: Index,
+    spares: Spares,
+    removed: Removed,
+    /// Why the file could not grow when it last had to.
+    growth_error: Option<(io::ErrorKind, String)>,
 }
 
 /// A room's record in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RoomId(u32);
 
-/// One count, a word of the mapped file. It only grows, until it is reset, and never wraps.
-#[derive(Debug, Clone)]
-pub struct Counter {
-    map: Arc<Map>,
-    dirty: Arc<Dirty>,
-    cell: u32,
-}
-
-impl Counter {
-    /// Adds `delta`; at the largest number it stays.
-    #[inline]
-    pub fn add(&self, delta: u64) {
-        let word = &self.map.cell(self.cell)[format::COUNT_WORD];
-        // The closure always gives a value, so this can't fail.
-        let _ = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
-            Some(count.saturating_add(delta))
-        });
-        self.dirty.mark();
-    }
-
-    /// Sets the count to zero.
-    pub fn reset(&self) {
-        self.map.cell(self.cell)[format::COUNT_WORD].store(0, Ordering::SeqCst);
-        self.dirty.mark();
-    }
-
-    /// The count now.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.map.cell(self.cell)[format::COUNT_WORD].load(Ordering::Acquire)
-    }
-}
-
 impl Store {
     /// Opens the snapshot file at `path`, or creates it, and locks it.
     ///
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
-    pub fn open(
+    pub fn open(path: &Path, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_on(path, limits, Box::new(FileSystem))
+    }
+
+    /// The same, but a damaged file is replaced by one with all that is provably whole in it.
+    /// The damaged one stays beside it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the file is then as it was.
+    pub fn open_or_salvage(
         path: &Path,
-        max_file_bytes: u64,
-        max_rooms: usize,
+        limits: &StoreLimits,
     ) -> Result<(Self, OpenReport), OpenError> {
-        Self::load(Map::open(path, max_file_bytes)?, Some(path), max_rooms)
+        let map = Map::open(path, limits.max_file_bytes, Box::new(FileSystem))?;
+        let header = format::decode_header(&map.read(0));
+        if map.is_blank() || !matches!(header, Ok(()) | Err(HeaderError::Checksum)) {
+            return Self::load(map, limits);
+        }
+        let survey = map.survey().map_err(OpenError::io(path, "map it"))?;
+        if header.is_ok() && survey.damage.total() == 0 {
+            return Self::load(map, limits);
+        }
+        let salvaged = rewrite::salvage(&map, survey, limits)?;
+        drop(map);
+        let (store, report) = Self::open(path, limits)?;
+        let report = OpenReport {
+            salvaged: Some(salvaged),
+            ..report
+        };
+        Ok((store, report))
+    }
+
+    fn open_on(
+        path: &Path,
+        limits: &StoreLimits,
+        disk: Box<dyn Disk>,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        Self::load(Map::open(path, limits.max_file_bytes, disk)?, limits)
     }
 
     /// A store in anonymous memory: the same code, and nothing outlives the process.
     ///
     /// # Errors
     /// [`OpenError::Io`] if the address space can't be had.
-    pub fn anonymous(max_file_bytes: u64, max_rooms: usize) -> Result<Self, OpenError> {
-        Ok(Self::load(Map::anonymous(max_file_bytes)?, None, max_rooms)?.0)
+    pub fn anonymous(limits: &StoreLimits) -> Result<Self, OpenError> {
+        let map = Map::anonymous(limits.max_file_bytes, Box::new(FileSystem))?;
+        Ok(Self::load(map, limits)?.0)
     }
 
-    fn load(
-        map: Map,
-        path: Option<&Path>,
-        max_rooms: usize,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        let path = path.unwrap_or(Path::new("(memory)"));
-        if map.is_blank() {
+    fn load(map: Map, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
+        let path = map.path().to_owned();
+        let failed = |action| OpenError::io(&path, action);
+        let is_new = map.is_blank();
+        if is_new {
             let created = SystemTime::now().duration_since(UNIX_EPOCH);
             let header = format::encode_header(created.map_or(0, |age| age.as_secs()));
             map.write_record(0, &[header]);
-            map.sync_new().map_err(|source| OpenError::Io {
-                path: path.to_owned(),
-                action: "write it",
-                source,
-            })?;
+            map.sync_new().map_err(failed("write it"))?;
         }
         format::decode_header(&map.read(0)).map_err(|reason| OpenError::Unreadable {
-            path: path.to_owned(),
+            path: path.clone(),
             reason,
         })?;
-        map.fill_holes().map_err(|source| OpenError::Io {
-            path: path.to_owned(),
-            action: "allocate it",
-            source,
-        })?;
-        map.cell(0)[format::OWNER_WORD].store(u64::from(std::process::id()), Ordering::Relaxed);
-        let mut index = Index {
-            rooms: HashTable::new(),
-            hasher: RandomState::new(),
-            next_cell: format::FIRST_CELL,
+        let survey = map.survey().map_err(failed("map it"))?;
+        if survey.damage.total() > 0 {
+            return Err(OpenError::Damaged {
+                path,
+                damage: survey.damage,
+            });
+        }
+        map.fill_holes().map_err(failed("allocate it"))?;
+        let spare_cells = limits.max_spare_bytes / format::CELL_BYTES as u64;
+        let spare_cells =
+            u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
+        // Without a file there is nothing that could not grow.
+        let spare_cells = if map.has_file() {
+            spare_cells.max(2)
+        } else {
+            2
         };
-        let report = index.scan(&map);
+        let reserve = "reserve address space for it";
+        let core = Core {
+            dirty: Dirty::new(map.max_cells()).map_err(failed(reserve))?,
+            memory: Memory {
+                spare: Mapping::anonymous(0, spare_cells).map_err(failed(reserve))?,
+                file: map,
+            },
+        };
+        let report = OpenReport {
+            rooms: survey.index.len(),
+            counters: survey.counters,
+            was_closed: survey.is_closed || is_new,
+            restored_counts: survey.repairs.behind.len(),
+            finished_resets: survey.repairs.resetting.len(),
+            leftovers: survey.repairs.leftovers.len(),
+            salvaged: None,
+        };
         let store = Self {
-            map: Arc::new(map),
-            dirty: Arc::default(),
-            index: Mutex::new(index),
-            max_rooms,
-            syncs: AtomicU64::new(0),
+            core: Arc::new(core),
+            index: Mutex::new(Indices {
+                places: survey.index,
+                spares: Spares::default(),
+                removed: Removed::default(),
+                growth_error: None,
+            }),
+            maintenance: Mutex::default(),
+            flushes: Mutex::default(),
+            max_rooms: limits.max_rooms,
         };
+        // From here on the file is open, whatever happens.
+        store.core.set_closed(None).map_err(failed("write it"))?;
+        store.core.memory.file.cell(0)[OWNER_WORD]
+            .store(u64::from(std::process::id()), Ordering::Relaxed);
+        store
+            .repair(survey.repairs)
+            .map_err(failed("repair what a crash left of it"))?;
         Ok((store, report))
+    }
+
+    /// Sets right what a crash has left.
+    fn repair(&self, repairs: Repairs) -> io::Result<()> {
+        let file = &self.core.memory.file;
+        let mut index = self.index();
+        for (cell, count) in &repairs.behind {
+            file.cell(*cell)[COUNT_WORD].store(*count, Ordering::Relaxed);
+            self.core.mark(*cell);
+        }
+        for page in repairs.unsealed {
+            self.core.mark(page * PAGE_CELLS);
+        }
+        for room in &repairs.resetting {
+            for counter in index.places.counter_cells(*room) {
+                retire::zero(self, counter);
+            }
+        }
+        for cell in &repairs.leftovers {
+            file.free(*cell);
+        }
+        if repairs.resetting.is_empty() && repairs.leftovers.is_empty() {
+            return Ok(());
+        }
+        file.sync(0..index.places.free.next_cell())?;
+        for room in &repairs.resetting {
+            format::set_resetting(&file.cell(*room)[format::MARK_WORD], false);
+            self.core.mark(*room);
+        }
+        for cell in repairs.leftovers {
+            index.places.free.give_back(cell, 1);
+        }
+        Ok(())
     }
 
     /// The record of a room, if it has one.
     pub fn find(&self, party: &str, room: &str) -> Option<RoomId> {
-        self.index().find(&self.map, party, room)
+        let found = self.index().places.find(&self.core.memory, party, room);
+        found.map(RoomId)
     }
 
     /// The record of a room; it is made if there is none.
@@ -252,27 +322,38 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if there is none and none can be made.
     pub fn room(&self, party: &str, room: &str) -> Result<RoomId, StoreError> {
+        let memory = &self.core.memory;
         let mut index = self.index();
-        if let Some(found) = index.find(&self.map, party, room) {
-            return Ok(found);
+        if let Some(found) = index.places.find(memory, party, room) {
+            return Ok(RoomId(found));
         }
-        if index.rooms.len() >= self.max_rooms {
+        if index.places.len() >= self.max_rooms {
             return Err(StoreError::TooManyRooms(self.max_rooms));
         }
-        let cells = format::encode_room(party, room).ok_or(StoreError::NameTooLong)?;
-        let cell = index.allocate(&self.map, cells.len() as u32)?;
-        self.map.write_record(cell, &cells);
-        index.insert(cell, party, room);
-        self.dirty.mark();
+        let mut cells = format::encode_room(party, room).ok_or(StoreError::NameTooLong)?;
+        cells[0][ACTIVE_WORD] = format::active_mark(&cells[0], unix_seconds());
+        let length = cells.len() as u32;
+        let cell = match index.places.free.allocate(&memory.file, length) {
+            Ok(cell) => cell,
+            Err(error) => {
+                let error = index.note_growth_error(error)?;
+                index.spares.for_room(&memory.spare, length, error)?
+            }
+        };
+        memory.write_record(cell, &cells);
+        index.places.insert(cell, party, room);
+        self.wrote(cell, &cells);
         Ok(RoomId(cell))
     }
 
     /// The kinds of a room with their counters, first made first.
     pub fn kinds(&self, room: RoomId) -> Vec<(String, Counter)> {
-        let _index = self.index();
-        self.counters_of(room)
-            .into_iter()
-            .map(|(cell, record)| (record.kind, self.counter(cell)))
+        let index = self.index();
+        let room = index.spares.resolve(room.0);
+        index
+            .places
+            .counters_of(&self.core.memory, room)
+            .map(|(cell, record)| (record.kind, index.counter(&self.core, cell)))
             .collect()
     }
 
@@ -281,190 +362,202 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if there is none and none can be made.
     pub fn counter_of(&self, room: RoomId, kind: &str) -> Result<Counter, StoreError> {
+        let memory = &self.core.memory;
         let mut index = self.index();
-        let known = self.counters_of(room);
-        if let Some((cell, _)) = known.iter().find(|(_, record)| record.kind == kind) {
-            return Ok(self.counter(*cell));
+        let room = index.spares.resolve(room.0);
+        let mut ordinal = 0;
+        for (cell, record) in index.places.counters_of(memory, room) {
+            if record.kind == kind {
+                return Ok(index.counter(&self.core, cell));
+            }
+            ordinal = usize::from(record.ordinal) + 1;
         }
-        let ordinal = u8::try_from(known.len()).map_err(|_| StoreError::Full)?;
+        let ordinal = u8::try_from(ordinal).map_err(|_| StoreError::TooManyKinds)?;
         let encoded =
-            format::encode_counter(room.0, ordinal, kind).ok_or(StoreError::NameTooLong)?;
-        let cell = index.allocate(&self.map, 1)?;
-        self.map.write_record(cell, &[encoded]);
-        link(&self.map, room.0, cell);
-        self.dirty.mark();
-        Ok(self.counter(cell))
+            format::encode_counter(room, ordinal, kind, 0).ok_or(StoreError::NameTooLong)?;
+        // What belongs to a room that is not in the file can't be there before it.
+        let in_file = match room & SPARE {
+            0 => index.places.free.allocate(&memory.file, 1),
+            _ => Err(StoreError::Grow(io::ErrorKind::StorageFull.into())),
+        };
+        let cell = match in_file {
+            Ok(cell) => cell,
+            Err(error) => {
+                let error = index.note_growth_error(error)?;
+                index.spares.for_counter(&memory.spare, error)?
+            }
+        };
+        memory.write_record(cell, &[encoded]);
+        let linked = index.places.link(memory, room, cell);
+        debug_assert_eq!(linked, Ok(()));
+        self.wrote(cell, &[encoded]);
+        Ok(index.counter(&self.core, cell))
+    }
+
+    /// Adds a room that was read from a file. A count that is there already becomes the larger
+    /// of the two.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not fit.
+    pub fn put(&self, contents: &RoomContents) -> Result<(), StoreError> {
+        let _maintenance = self.maintenance();
+        let is_new = self.find(&contents.party, &contents.room).is_none();
+        let room = self.room(&contents.party, &contents.room)?;
+        for (kind, count) in &contents.counts {
+            let cell = self.counter_of(room, kind)?.cell();
+            self.core.memory.cell(cell)[COUNT_WORD].fetch_max(*count, Ordering::SeqCst);
+            // Now, since the next flush would take it for a reaction of that moment.
+            flush::seal(&self.core, cell);
+            self.core.mark(cell);
+        }
+        if let Some(active) = contents.active {
+            flush::set_active(&self.core, room.0, active, is_new);
+            self.core.mark(room.0);
+        }
+        Ok(())
     }
 
     /// How many rooms have a record.
     pub fn rooms(&self) -> usize {
-        self.index().rooms.len()
+        self.index().places.len()
     }
 
-    /// Waits until something changed or [`Store::stop_waiting`] was called. Returns whether the
-    /// store has changed; the next call to [`Store::sync`] covers it.
-    pub fn wait_until_dirty(&self) -> bool {
-        self.dirty.wait()
+    /// Waits until something changed, [`Store::stop_waiting`] was called, or `longest` has
+    /// passed. Returns whether the store has changed; the next call to [`Store::flush`] covers
+    /// it.
+    pub fn wait_until_dirty(&self, longest: Option<Duration>) -> bool {
+        self.core.dirty.wait(longest)
+    }
+
+    /// Ends the wait for a change, as if there had been one.
+    pub fn wake(&self) {
+        self.core.dirty.wake();
     }
 
     /// Waits for `time`, or until [`Store::stop_waiting`] was called.
     pub fn rest(&self, time: Duration) {
-        self.dirty.rest(time);
+        self.core.dirty.rest(time);
     }
 
     /// Whether [`Store::stop_waiting`] was called.
     pub fn is_stopped(&self) -> bool {
-        self.dirty.is_stopped()
+        self.core.dirty.is_stopped()
     }
 
     /// Lets the waits return from now on.
     pub fn stop_waiting(&self) {
-        self.dirty.stop();
+        self.core.dirty.stop();
     }
 
-    /// Writes what has changed to the disk and waits for it.
+    /// Seals what has changed, writes it to the disk and waits for it.
     ///
     /// # Errors
-    /// What the operating system says; the store is then dirty still.
-    pub fn sync(&self) -> io::Result<()> {
-        self.dirty.clear();
-        let used_cells = self.index().next_cell;
-        self.map
-            .sync(used_cells)
-            .inspect_err(|_| self.dirty.mark())?;
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+    /// What the operating system says. The next call tries again, with all of it.
+    pub fn flush(&self) -> io::Result<()> {
+        let _maintenance = self.maintenance();
+        if !self.core.memory.file.has_file() {
+            return Ok(());
+        }
+        let used_cells = self.index().places.free.next_cell();
+        let is_again = self.flushes().begin();
+        let flushed = flush::flush(&self.core, used_cells, is_again);
+        self.flushes().end(&flushed);
+        flushed.map(|_| ())
     }
 
-    /// How often it was written to the disk, and whether it has changed since that last began.
-    pub fn syncs(&self) -> (u64, bool) {
-        (self.syncs.load(Ordering::Relaxed), self.dirty.is_dirty())
-    }
-
-    /// Makes room for the next records, so that whoever adds them need not wait for the disk.
+    /// Makes place for the next records, so that whoever adds them need not wait for the disk,
+    /// and moves into the file what had none before.
     ///
     /// # Errors
-    /// [`StoreError`] if the file can't grow; what has room still works.
+    /// [`StoreError`] if the file can't grow; what has place still works.
     pub fn grow_ahead(&self) -> Result<(), StoreError> {
-        let used_cells = self.index().next_cell;
-        self.map.grow_ahead(used_cells)
+        loop {
+            let used_cells = self.index().places.free.next_cell();
+            let grown = self.core.memory.file.grow_ahead(used_cells);
+            let mut guard = self.index();
+            let index = &mut *guard;
+            if let Err(error) = grown {
+                return Err(index.note_growth_error(error)?);
+            }
+            if index.spares.move_some(&mut index.places, &self.core)? {
+                index.growth_error = None;
+                return Ok(());
+            }
+        }
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    /// Seals and syncs everything, and says in the file that it was closed in order. Whatever is
+    /// counted afterwards is taken for damage by the next server, so nothing may be.
+    ///
+    /// # Errors
+    /// What the operating system says, or that there are counts for which the file has no place.
+    pub fn close(&self) -> io::Result<()> {
+        let grown = self.grow_ahead();
+        self.flush()?;
+        let unsaved = self.index().spares.len();
+        if unsaved > 0 {
+            let reason = grown.err().map(|error| error.to_string());
+            return Err(io::Error::other(format!(
+                "{unsaved} rooms and kinds could not be saved: {}",
+                reason.unwrap_or_default()
+            )));
+        }
+        let used_cells = self.index().places.free.next_cell();
+        self.core.set_closed(Some(used_cells))
+    }
+
+    /// The same, and gives back to the disk what is not used of the file. The store must not be
+    /// used any more.
+    fn close_trimmed(self) -> io::Result<()> {
+        self.close()?;
+        let used_cells = self.index().places.free.next_cell();
+        self.core.memory.file.trim(used_cells)
+    }
+
+    /// Says that records were written.
+    fn wrote(&self, first: u32, cells: &[format::Cell]) {
+        self.core.mark_record(first, cells);
+        if first & SPARE != 0 {
+            // So that the flusher tries to move it.
+            self.wake();
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Indices> {
         // Every change to the index is complete before anything can panic.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn counter(&self, cell: u32) -> Counter {
-        Counter {
-            map: Arc::clone(&self.map),
-            dirty: Arc::clone(&self.dirty),
-            cell,
-        }
+    fn maintenance(&self) -> MutexGuard<'_, ()> {
+        // It guards no data.
+        let maintenance = self.maintenance.lock();
+        maintenance.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The counters of a room by their order. The caller holds the index, which keeps the links
-    /// still; they were made or checked by this process, so they have an end.
-    fn counters_of(&self, room: RoomId) -> Vec<(u32, CounterRecord)> {
-        let mut found = Vec::new();
-        let mut next = format::link_of(&self.map.read(room.0));
-        while next != 0 {
-            let cell = self.map.read(next);
-            if let Ok(Record::Counter(record)) = format::decode(&cell, |_| None) {
-                found.push((next, record));
-            }
-            next = format::link_of(&cell);
-        }
-        found.sort_by_key(|(_, record)| record.ordinal);
-        found
+    fn flushes(&self) -> MutexGuard<'_, Flushes> {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes `counter` the first in the list of its room.
-fn link(map: &Map, room: u32, counter: u32) {
-    let first = format::link_of(&map.read(room));
-    format::set_link(map.cell(counter), first);
-    format::set_link(map.cell(room), counter);
-}
+impl Indices {
+    fn counter(&self, core: &Arc<Core>, cell: u32) -> Counter {
+        match self.spares.place_of(cell) {
+            Some(place) => Counter::movable(core, place),
+            None => Counter::in_file(core, cell),
+        }
+    }
 
-impl Index {
-    /// Reads every record of the file: finds the rooms, and links their counters anew.
-    fn scan(&mut self, map: &Map) -> OpenReport {
-        let mut report = OpenReport::default();
-        let mut rooms = Vec::new();
-        let mut counters = Vec::new();
-        let mut cell = format::FIRST_CELL;
-        while cell < map.cells() {
-            let read = |offset: u32| (cell + offset < map.cells()).then(|| map.read(cell + offset));
-            let mut step = 1;
-            match format::decode(&map.read(cell), read) {
-                Ok(Record::Room(RoomRecord { party, room, cells })) => {
-                    format::set_link(map.cell(cell), 0);
-                    self.insert(cell, &party, &room);
-                    rooms.push(cell);
-                    step = cells;
+    /// Passes on errors of which memory is no way out.
+    fn note_growth_error(&mut self, error: StoreError) -> Result<StoreError, StoreError> {
+        match &error {
+            StoreError::Grow(source) => {
+                if self.spares.len() == 0 || self.growth_error.is_none() {
+                    self.growth_error = Some((source.kind(), source.to_string()));
                 }
-                Ok(Record::Counter(record)) => counters.push((cell, record.room)),
-                Ok(Record::Free) => step = 0,
-                // What follows the head of a room that never came to be.
-                Ok(Record::Continuation) => {}
-                Err(Damage) => report.damaged += 1,
+                Ok(error)
             }
-            if step > 0 {
-                self.next_cell = cell + step;
-            }
-            cell += step.max(1);
+            _ => Err(error),
         }
-        report.rooms = rooms.len();
-        for (cell, room) in counters {
-            // The rooms were found in the order of their cells.
-            if rooms.binary_search(&room).is_ok() {
-                link(map, room, cell);
-                report.counters += 1;
-            } else {
-                report.damaged += 1;
-            }
-        }
-        report
-    }
-
-    fn find(&self, map: &Map, party: &str, room: &str) -> Option<RoomId> {
-        let hash = self.hash(party, room);
-        let is_it = |place: &Place| {
-            place.hash == hash
-                && name_at(map, place.cell).is_some_and(|(p, r)| p == party && r == room)
-        };
-        let found = self.rooms.find(Place::spread(hash), is_it);
-        found.map(|place| RoomId(place.cell))
-    }
-
-    fn insert(&mut self, cell: u32, party: &str, room: &str) {
-        let hash = self.hash(party, room);
-        let place = Place { cell, hash };
-        self.rooms
-            .insert_unique(Place::spread(hash), place, |place| {
-                Place::spread(place.hash)
-            });
-    }
-
-    fn hash(&self, party: &str, room: &str) -> u32 {
-        self.hasher.hash_one((party, room)) as u32
-    }
-
-    fn allocate(&mut self, map: &Map, cells: u32) -> Result<u32, StoreError> {
-        let cell = self.next_cell;
-        let end = cell.checked_add(cells).ok_or(StoreError::Full)?;
-        map.grow_to(end)?;
-        self.next_cell = end;
-        Ok(cell)
-    }
-}
-
-fn name_at(map: &Map, cell: u32) -> Option<(String, String)> {
-    let read = |offset: u32| (cell + offset < map.cells()).then(|| map.read(cell + offset));
-    match format::decode(&map.read(cell), read) {
-        Ok(Record::Room(record)) => Some((record.party, record.room)),
-        _ => None,
     }
 }
 

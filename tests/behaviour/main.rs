@@ -4,6 +4,7 @@
 //! - `rooms`: the wire between a room and its members. `limits`: what is refused, and how.
 //! - `crowd`: many members, many reactors, the tick. `slow`: a member that stops reading.
 //! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
+//! - `disk`: a disk that is full, fails or is slow; a damaged snapshot; rooms that are removed.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
 //! - `pages`: the page and the element, as far as HTTP goes.
 //! - `sse`: event streams. `presence`: how many are here.
@@ -19,6 +20,7 @@
 mod admin;
 mod crowd;
 mod descriptors;
+mod disk;
 mod durability;
 mod frames;
 mod http;

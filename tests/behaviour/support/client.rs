@@ -1,11 +1,11 @@
 //! A client as its users write it: tungstenite's, over a stream with time limits.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 use super::{PATIENCE, Server};
 
@@ -136,6 +136,8 @@ impl<S: Read + Write> Client<S> {
                 Ok(Message::Text(text)) => return text.as_str().to_owned(),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(other) => panic!("expected text, got {other:?}"),
+                // Reads with a timeout are not taken up again after a stop.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("expected text, got the error {error}"),
             }
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::{PATIENCE, skipped};
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
@@ -94,7 +94,34 @@ impl Server {
         server
     }
 
-    fn launch(mut command: Command, directory: &Path) -> Self {
+    /// A server in whose system calls strace puts faults, such as `msync:error=EIO`. `None`, and
+    /// it says so, where there is no strace.
+    pub(crate) fn start_injected(home: &Path, fault: &str, arguments: &[&str]) -> Option<Self> {
+        if Command::new("strace").arg("--version").output().is_err() {
+            skipped("no strace on this machine");
+            return None;
+        }
+        let call = fault.split(':').next().unwrap_or(fault);
+        let mut strace = clean(Command::new("strace"), home);
+        // With -D the server is our child, and strace its.
+        strace.args(["-D", "-f", "-o", "/dev/null"]);
+        strace.args(["-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={fault}")]);
+        strace.arg(env!("CARGO_BIN_EXE_ovation"));
+        Some(Self::launch(with_arguments(strace, arguments), home))
+    }
+
+    /// A server that may have to give way to another; what it said, if it did.
+    pub(crate) fn try_start_in(directory: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::try_launch(with_arguments(binary(directory), arguments), directory)
+    }
+
+    fn launch(command: Command, directory: &Path) -> Self {
+        Self::try_launch(command, directory)
+            .unwrap_or_else(|log| panic!("the server did not say where it listens; it said: {log}"))
+    }
+
+    fn try_launch(mut command: Command, directory: &Path) -> Result<Self, String> {
         let mut child = command.spawn().expect("the binary can be run");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("it is piped");
@@ -116,22 +143,24 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        let line = server.next_line();
+        let Some(line) = server.try_next_line() else {
+            return Err(server.log());
+        };
         let addresses = line
             .strip_prefix("Ovation listens on ")
             .unwrap_or_else(|| panic!("unexpected first line: {line}"));
         server.addresses = addresses.split(", ").map(str::to_owned).collect();
-        server
+        Ok(server)
+    }
+
+    fn try_next_line(&self) -> Option<String> {
+        let lines = self.lines.lock().expect("nothing panics with it");
+        lines.recv_timeout(PATIENCE).ok()
     }
 
     fn next_line(&self) -> String {
-        let lines = self.lines.lock().expect("nothing panics with it");
-        lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            panic!(
-                "the server did not say where it listens; it said: {}",
-                self.log()
-            )
-        })
+        self.try_next_line()
+            .unwrap_or_else(|| panic!("the server said nothing more; it logged: {}", self.log()))
     }
 
     /// Where its admin side listens. It can be asked once.

@@ -1,0 +1,123 @@
+//! The flusher: the one thread that waits for the disk, so that no reactor does. It flushes the
+//! store, makes place in it, lets rooms that nobody is in leave memory, and removes those that
+//! have been quiet for longer than the operator wants to keep them.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::room::RoomTable;
+use crate::store::{Problem, Store};
+
+/// How often the rooms are looked through for those to be removed.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a store that can't do what it should waits until it is tried again, at least.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the flusher works.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    /// The least time between two flushes.
+    pub(super) flush_interval: Duration,
+    /// After how long a quiet room is removed, if it is.
+    pub(super) room_ttl: Option<Duration>,
+}
+
+/// Starts the thread. It ends when the store is told to stop waiting, with what came of the last
+/// flush.
+pub(super) fn spawn(
+    store: &Arc<Store>,
+    table: &Arc<RoomTable>,
+    settings: Settings,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let flusher = Flusher {
+        store: Arc::clone(store),
+        table: Arc::clone(table),
+        settings,
+        problems: Vec::new(),
+        next_expiry: Instant::now(),
+    };
+    thread::Builder::new()
+        .name("flusher".to_owned())
+        .spawn(move || flusher.run())
+}
+
+struct Flusher {
+    store: Arc<Store>,
+    table: Arc<RoomTable>,
+    settings: Settings,
+    /// What was wrong when it was last looked at, and has been logged.
+    problems: Vec<Problem>,
+    next_expiry: Instant,
+}
+
+impl Flusher {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            let is_dirty = self.store.wait_until_dirty(self.next_task());
+            let mut flushed = Ok(());
+            if is_dirty || !self.problems.is_empty() {
+                // What can't grow is counted in memory; the status says so.
+                let _ = self.store.grow_ahead();
+                flushed = self.store.flush();
+            }
+            self.log_problems();
+            if self.store.is_stopped() {
+                return flushed;
+            }
+            self.table.hibernate();
+            self.expire();
+            if is_dirty {
+                self.store.rest(self.settings.flush_interval);
+            }
+        }
+    }
+
+    /// How long there will be nothing to do if nothing changes; forever, if `None`.
+    fn next_task(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let retry = (!self.problems.is_empty()).then_some(RETRY_INTERVAL);
+        let expiry = self.settings.room_ttl.map(|_| until(self.next_expiry));
+        let hibernation = self.table.next_hibernation().map(until);
+        [retry, expiry, hibernation].into_iter().flatten().min()
+    }
+
+    fn log_problems(&mut self) {
+        let problems = self.store.status().problems;
+        let is_in = |list: &[Problem], problem: &Problem| {
+            list.iter().any(|other| other.label == problem.label)
+        };
+        for problem in &problems {
+            if !is_in(&self.problems, problem) {
+                tracing::error!(problem = problem.label, "{}; trying again", problem.message);
+            }
+        }
+        for problem in &self.problems {
+            if !is_in(&problems, problem) {
+                tracing::info!(problem = problem.label, "the snapshot is well again");
+            }
+        }
+        self.problems = problems;
+    }
+
+    fn expire(&mut self) {
+        let Some(ttl) = self.settings.room_ttl else {
+            return;
+        };
+        if Instant::now() < self.next_expiry {
+            return;
+        }
+        self.next_expiry = Instant::now() + EXPIRY_INTERVAL;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let oldest = now.unwrap_or_default().saturating_sub(ttl);
+        let oldest = u32::try_from(oldest.as_secs()).unwrap_or(u32::MAX);
+        let removed = self.table.remove_inactive_since(oldest);
+        match self.store.reclaim() {
+            Ok(_) if removed == 0 => {}
+            Ok(freed_cells) => tracing::info!(removed, freed_cells, "removed quiet rooms"),
+            Err(error) => tracing::error!(%error, "can't free the space of removed rooms yet"),
+        }
+    }
+}

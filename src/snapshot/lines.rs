@@ -1,0 +1,140 @@
+//! A room as a line of JSON: `{"party":"main","room":"talk","active":1764000000,
+//! "counts":{"love":3,"clap":1}}`. The kinds are in the order in which they came first; `active`
+//! is when the room last counted something, in seconds since 1970, and may be missing.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::store::RoomContents;
+use crate::store::format::{MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS};
+
+/// The longest line that can be a room, in bytes, with every byte of its names escaped.
+pub(super) const MAX_LINE_BYTES: usize =
+    6 * (MAX_NAME_BYTES + MAX_ROOM_COUNTERS * (MAX_KIND_BYTES + 8)) + 256;
+
+/// Why a line is not a room.
+#[derive(Debug, Error)]
+pub enum LineError {
+    /// Not the JSON that it should be.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// Longer than any room's.
+    #[error("it has more than {MAX_LINE_BYTES} bytes")]
+    TooLong,
+    /// A name that can't be one.
+    #[error("party and room must not be empty, nor have more than {MAX_NAME_BYTES} bytes together")]
+    Name,
+    /// A kind that can't be one.
+    #[error("{0:?} is not a kind: 1 to {MAX_KIND_BYTES} bytes, without control characters")]
+    Kind(String),
+    /// A count that isn't one.
+    #[error("the count of {0:?} is not a whole number from 0 to {max}", max = u64::MAX)]
+    Count(String),
+    /// More kinds than a room can have.
+    #[error("it has more than {MAX_ROOM_COUNTERS} kinds")]
+    TooManyKinds,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    party: String,
+    room: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    active: Option<u32>,
+    counts: Map<String, Value>,
+}
+
+/// The line of a room, without its end.
+pub(super) fn encode(room: &RoomContents) -> serde_json::Result<String> {
+    let counts = room.counts.iter();
+    serde_json::to_string(&Line {
+        party: room.party.clone(),
+        room: room.room.clone(),
+        active: room.active,
+        counts: counts
+            .map(|(kind, count)| (kind.clone(), Value::from(*count)))
+            .collect(),
+    })
+}
+
+/// The room of a line.
+pub(super) fn decode(line: &[u8]) -> Result<RoomContents, LineError> {
+    let line: Line = serde_json::from_slice(line)?;
+    let name_bytes = line.party.len() + line.room.len();
+    if line.party.is_empty() || line.room.is_empty() || name_bytes > MAX_NAME_BYTES {
+        return Err(LineError::Name);
+    }
+    if line.counts.len() > MAX_ROOM_COUNTERS {
+        return Err(LineError::TooManyKinds);
+    }
+    let counts = line.counts.into_iter().map(|(kind, count)| {
+        if kind.is_empty() || kind.len() > MAX_KIND_BYTES || kind.chars().any(char::is_control) {
+            return Err(LineError::Kind(kind));
+        }
+        match count.as_u64() {
+            Some(count) => Ok((kind, count)),
+            None => Err(LineError::Count(kind)),
+        }
+    });
+    Ok(RoomContents {
+        party: line.party,
+        room: line.room,
+        active: line.active,
+        counts: counts.collect::<Result<_, _>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rooms_come_back(
+            party in "[a-z]{1,9}",
+            room in "[^\\x00]{1,40}",
+            active: Option<u32>,
+            counts in prop::collection::hash_map("[a-z❤\"\\\\]{1,6}", any::<u64>(), 0..9),
+        ) {
+            let counts = counts.into_iter().collect();
+            let room = RoomContents { party, room, active, counts };
+            let line = encode(&room).unwrap();
+            prop_assert!(!line.contains('\n'));
+            prop_assert!(line.len() <= MAX_LINE_BYTES);
+            prop_assert_eq!(decode(line.as_bytes()).unwrap(), room);
+        }
+
+        #[test]
+        fn any_line_is_a_room_or_refused(line in "\\PC{0,60}") {
+            let _ = decode(line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_no_room_is_refused_with_the_reason() {
+        for (line, reason) in [
+            (r#"{"party":"main","room":"a"}"#, "missing field `counts`"),
+            (r#"{"party":"main","room":"","counts":{}}"#, "empty"),
+            (
+                r#"{"party":"main","room":"a","counts":{"love":-1}}"#,
+                "whole number",
+            ),
+            (
+                r#"{"party":"main","room":"a","counts":{"":1}}"#,
+                "not a kind",
+            ),
+            (
+                r#"{"party":"main","room":"a","counts":{"a\nb":1}}"#,
+                "not a kind",
+            ),
+            (r#"{"party":"main","room":"a","count":{}}"#, "unknown field"),
+        ] {
+            let error = decode(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{line}: {error}");
+        }
+    }
+}

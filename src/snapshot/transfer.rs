@@ -1,0 +1,195 @@
+//! Rooms out of files and into files.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::lines::{self, LineError, MAX_LINE_BYTES};
+use super::{SnapshotError, progress};
+use crate::figures::whole;
+use crate::store::{Lock, MAX_FILE_BYTES, Rewrite, RoomContents, Snapshot, StoreLimits};
+
+/// How often a backup begins anew because the server gave cells to other rooms meanwhile.
+const MAX_TRIES: usize = 5;
+
+/// Files that are written by tools may be as large as can be: what a server takes, its own
+/// limits say.
+fn limits() -> StoreLimits {
+    StoreLimits {
+        max_file_bytes: MAX_FILE_BYTES,
+        max_rooms: usize::MAX,
+        max_spare_bytes: 0,
+    }
+}
+
+/// Opens a file that must be whole.
+fn open_whole(path: &Path) -> Result<Snapshot, SnapshotError> {
+    let snapshot = Snapshot::open(path)?;
+    if snapshot.damage().total() > 0 {
+        return Err(SnapshotError::Damaged {
+            path: path.to_owned(),
+            damage: snapshot.damage().clone(),
+        });
+    }
+    Ok(snapshot)
+}
+
+/// Writes the rooms as JSON Lines. Of a damaged file those that are whole, and then the error.
+pub(super) fn export(
+    path: &Path,
+    to: Option<&Path>,
+    output: &mut impl Write,
+) -> Result<(), SnapshotError> {
+    let snapshot = Snapshot::open(path)?;
+    match to {
+        None => write_lines(&snapshot, &mut BufWriter::new(&mut *output))?,
+        Some(to) => {
+            let failed = || SnapshotError::io(format!("write {}", to.display()));
+            let file = File::create(to).map_err(failed())?;
+            write_lines(&snapshot, &mut BufWriter::new(&file))?;
+            file.sync_all().map_err(failed())?;
+        }
+    }
+    match snapshot.damage().total() {
+        0 => Ok(()),
+        _ => Err(SnapshotError::Damaged {
+            path: path.to_owned(),
+            damage: snapshot.damage().clone(),
+        }),
+    }
+}
+
+fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), SnapshotError> {
+    let bar = progress(snapshot.rooms(), "Exporting");
+    for room in bar.wrap_iter(snapshot.contents()) {
+        lines::encode(&room)
+            .map_err(io::Error::from)
+            .and_then(|line| writeln!(output, "{line}"))
+            .map_err(SnapshotError::io("write the rooms"))?;
+    }
+    output.flush().map_err(SnapshotError::io("write the rooms"))
+}
+
+/// Adds the rooms of JSON Lines to those of the file.
+pub(super) fn import(
+    path: &Path,
+    from: Option<&Path>,
+    output: &mut impl Write,
+) -> Result<(), SnapshotError> {
+    let name = from.map_or("standard input".to_owned(), |it| it.display().to_string());
+    let input: Box<dyn Read> = match from {
+        Some(from) => {
+            let failed = SnapshotError::io(format!("read {}", from.display()));
+            Box::new(File::open(from).map_err(failed)?)
+        }
+        None => Box::new(io::stdin().lock()),
+    };
+    // Held until the new file is in the place of the old.
+    let _lock = path.exists().then(|| Lock::of(path)).transpose()?;
+    let rewrite = Rewrite::begin(path, &limits())?;
+    if path.exists() {
+        let old = open_whole(path)?;
+        let bar = progress(old.rooms(), "Copying");
+        bar.wrap_iter(old.contents())
+            .try_for_each(|room| rewrite.add(&room))?;
+    }
+    let mut imported = 0;
+    let mut input = BufReader::new(input);
+    for number in 1.. {
+        let failed = |source| SnapshotError::Line {
+            input: name.clone(),
+            number,
+            source,
+        };
+        let line = read_line(&mut input).map_err(SnapshotError::io(format!("read {name}")))?;
+        match line {
+            None => break,
+            Some(line) if line.len() > MAX_LINE_BYTES => return Err(failed(LineError::TooLong)),
+            Some(line) if line.trim_ascii().is_empty() => {}
+            Some(line) => {
+                rewrite.add(&lines::decode(&line).map_err(failed)?)?;
+                imported += 1;
+            }
+        }
+    }
+    rewrite.finish()?;
+    writeln!(
+        output,
+        "{}: {} rooms imported",
+        path.display(),
+        whole(imported)
+    )
+    .map_err(SnapshotError::io("say so"))
+}
+
+/// A line with its end, or as much of it as shows that it is too long.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let most = MAX_LINE_BYTES as u64 + 1;
+    let length = input.take(most).read_until(b'\n', &mut line)?;
+    Ok((length > 0).then_some(line))
+}
+
+/// Writes the file anew.
+pub(super) fn compact(
+    path: &Path,
+    room_ttl: Option<Duration>,
+    output: &mut impl Write,
+) -> Result<(), SnapshotError> {
+    let _lock = Lock::of(path)?;
+    let old = open_whole(path)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let is_kept = |room: &RoomContents| match (room_ttl, room.active) {
+        (Some(ttl), Some(active)) => u64::from(active) >= now.saturating_sub(ttl).as_secs(),
+        _ => true,
+    };
+    let rewrite = Rewrite::begin(path, &limits())?;
+    let bar = progress(old.rooms(), "Compacting");
+    let mut kept = 0;
+    for room in bar.wrap_iter(old.contents()).filter(is_kept) {
+        rewrite.add(&room)?;
+        kept += 1;
+    }
+    rewrite.finish()?;
+    let new_bytes = std::fs::metadata(path)
+        .map_err(SnapshotError::io("look at the new file"))?
+        .len();
+    writeln!(
+        output,
+        "{}: {} of {} rooms kept, {} bytes instead of {}",
+        path.display(),
+        whole(kept),
+        whole(old.rooms() as u64),
+        whole(new_bytes),
+        whole(old.length_bytes()),
+    )
+    .map_err(SnapshotError::io("say so"))
+}
+
+/// Copies the rooms of a file that may be in use.
+pub(super) fn backup(
+    path: &Path,
+    copy: &Path,
+    output: &mut impl Write,
+) -> Result<(), SnapshotError> {
+    if copy.exists() {
+        return Err(SnapshotError::Exists(copy.to_owned()));
+    }
+    for _ in 0..MAX_TRIES {
+        let snapshot = open_whole(path)?;
+        let rewrite = Rewrite::begin(copy, &limits())?;
+        let bar = progress(snapshot.rooms(), "Copying");
+        bar.wrap_iter(snapshot.contents())
+            .try_for_each(|room| rewrite.add(&room))?;
+        if snapshot.is_current() {
+            rewrite.finish()?;
+            let rooms = whole(snapshot.rooms() as u64);
+            return writeln!(output, "{}: {rooms} rooms copied", copy.display())
+                .map_err(SnapshotError::io("say so"));
+        }
+    }
+    let busy = io::Error::other("the server changes it too fast; try again");
+    Err(SnapshotError::io(format!("copy {}", path.display()))(busy))
+}

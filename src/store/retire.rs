@@ -1,0 +1,191 @@
+//! What takes counts away: setting a room to zero, removing rooms that are no longer used, and
+//! giving their cells to others. Each survives a crash at any instruction.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use super::format::{self, COUNT_WORD, Cell, FREED_WORD, MARK_WORD, SEALED_WORD};
+use super::index::name_at;
+use super::mapping::Cells;
+use super::memory::SPARE;
+use super::{RoomId, Store, StoreError};
+
+/// A room that is being set to zero. The order is: say so, on the disk; [`Reset::zero`]; write
+/// the zeros; say that it is over. A process that dies in between leaves a room of which the
+/// next one knows that it was to be zero.
+#[derive(Debug)]
+pub struct Reset<'s> {
+    store: &'s Store,
+    room: u32,
+    counters: Vec<u32>,
+    /// Nobody seals, moves or frees meanwhile.
+    _maintenance: MutexGuard<'s, ()>,
+}
+
+impl Store {
+    /// Begins to set the counts of a room to zero. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Sync`] if the disk fails; the counts stay.
+    pub fn begin_reset(&self, room: RoomId) -> Result<Reset<'_>, StoreError> {
+        let maintenance = self.maintenance();
+        let (room, counters) = {
+            let index = self.index();
+            let room = index.spares.resolve(room.0);
+            (room, index.places.counter_cells(room).collect())
+        };
+        let reset = Reset {
+            store: self,
+            room,
+            counters,
+            _maintenance: maintenance,
+        };
+        reset.mark(true).inspect_err(|_| {
+            // What could not be said on the disk is taken back in memory.
+            let _ = reset.mark(false);
+        })?;
+        Ok(reset)
+    }
+}
+
+impl Reset<'_> {
+    /// Sets the counts to zero. What is added from now on counts.
+    pub fn zero(&self) {
+        for cell in &self.counters {
+            zero(self.store, *cell);
+        }
+    }
+
+    /// Makes it last. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Sync`] if the disk fails; the counts are zero nevertheless, also after a
+    /// restart.
+    pub fn finish(self) -> Result<(), StoreError> {
+        self.sync_counters()?;
+        self.mark(false)
+    }
+
+    fn mark(&self, is_resetting: bool) -> Result<(), StoreError> {
+        if self.room & SPARE != 0 {
+            return Ok(());
+        }
+        let file = &self.store.core.memory.file;
+        format::set_resetting(&file.cell(self.room)[MARK_WORD], is_resetting);
+        file.sync(self.room..self.room + 1)
+            .map_err(StoreError::Sync)
+    }
+
+    fn sync_counters(&self) -> Result<(), StoreError> {
+        let in_file = || self.counters.iter().filter(|cell| **cell & SPARE == 0);
+        if let (Some(first), Some(last)) = (in_file().min(), in_file().max()) {
+            let file = &self.store.core.memory.file;
+            file.sync(*first..last + 1).map_err(StoreError::Sync)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets a count and its sealed copy to zero.
+pub(super) fn zero(store: &Store, cell: u32) {
+    let memory = &store.core.memory;
+    let place = memory.cell(cell);
+    // The copy first: it may be behind the count, and not ahead of it.
+    place[SEALED_WORD].store(0, Ordering::Relaxed);
+    place[MARK_WORD].store(format::seal_mark(&memory.read(cell), 0), Ordering::Release);
+    place[COUNT_WORD].store(0, Ordering::SeqCst);
+    store.core.mark(cell);
+}
+
+/// Rooms that are removed, whose cells nobody may use yet.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// Their heads, which are zero.
+    heads: Vec<u32>,
+    /// Their other cells and their counters.
+    others: Vec<u32>,
+}
+
+impl Store {
+    /// The rooms that have counted nothing since `unix_seconds`, by their names.
+    pub fn rooms_inactive_since(&self, unix_seconds: u32) -> Vec<(String, String)> {
+        let memory = &self.core.memory;
+        // Without the lock of the index: what is not in memory has to be read from the disk.
+        let used_cells = self.index().places.free.next_cell();
+        (format::FIRST_CELL..used_cells)
+            .filter(|cell| is_inactive(&memory.read(*cell), unix_seconds))
+            .filter_map(|cell| name_at(memory, cell))
+            .collect()
+    }
+
+    /// Removes a room that has counted nothing since `unix_seconds`. Nobody may hold one of its
+    /// counters. Returns whether it is gone; [`Store::reclaim`] lets its cells be used again.
+    pub fn remove_inactive(&self, party: &str, room: &str, unix_seconds: u32) -> bool {
+        let memory = &self.core.memory;
+        let mut index = self.index();
+        let Some(cell) = index.places.find(memory, party, room) else {
+            return false;
+        };
+        if cell & SPARE != 0 || !is_inactive(&memory.read(cell), unix_seconds) {
+            return false;
+        }
+        let counters: Vec<u32> = index.places.counter_cells(cell).collect();
+        if counters.iter().any(|counter| counter & SPARE != 0) {
+            return false;
+        }
+        let cells = record_cells(memory, cell);
+        index.places.remove(cell, party, room);
+        memory.file.free(cell);
+        self.core.mark(cell);
+        index.removed.heads.push(cell);
+        index.removed.others.extend(cell + 1..cell + cells);
+        index.removed.others.extend(counters);
+        true
+    }
+
+    /// Lets the cells of removed rooms be used again. Waits for the disk: that a room is gone is
+    /// on it before its counters go, and they are gone before anything takes their place. So
+    /// there is never a counter that could be taken for one of another room. Returns how many
+    /// cells were freed.
+    ///
+    /// # Errors
+    /// [`StoreError::Sync`] if the disk fails; the rooms are removed, and the next call tries
+    /// again.
+    pub fn reclaim(&self) -> Result<usize, StoreError> {
+        let _maintenance = self.maintenance();
+        let removed = std::mem::take(&mut self.index().removed);
+        if removed.heads.is_empty() {
+            return Ok(0);
+        }
+        let file = &self.core.memory.file;
+        let used = self.index().places.free.next_cell();
+        let freed = file.sync(0..used).and_then(|()| {
+            removed.others.iter().for_each(|cell| file.free(*cell));
+            // Whoever copies the file meanwhile must not take new records for old ones.
+            file.cell(0)[FREED_WORD].fetch_add(1, Ordering::SeqCst);
+            file.sync(0..used)
+        });
+        let mut index = self.index();
+        if let Err(error) = freed {
+            index.removed.heads.extend(removed.heads);
+            index.removed.others.extend(removed.others);
+            return Err(StoreError::Sync(error));
+        }
+        let cells = removed.heads.iter().chain(&removed.others);
+        cells
+            .clone()
+            .for_each(|cell| index.places.free.give_back(*cell, 1));
+        Ok(cells.count())
+    }
+}
+
+fn is_inactive(cell: &Cell, unix_seconds: u32) -> bool {
+    format::is_room(cell[0])
+        && matches!(format::read_active(cell), Ok(Some(active)) if active < unix_seconds)
+}
+
+/// How many cells the record of the room at `cell` has.
+fn record_cells(cells: &impl Cells, cell: u32) -> u32 {
+    let [_, cells, _, _, ..] = cells.read(cell)[0].to_le_bytes();
+    u32::from(cells).max(1)
+}

@@ -1,0 +1,239 @@
+//! A disk that fails, is slow, or loses power: what is counted meanwhile.
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::*;
+
+/// A disk that does as it is told, and forgets to sync otherwise, which no test would see.
+#[derive(Debug, Default)]
+pub(super) struct Switches {
+    is_full: AtomicBool,
+    loses_writes: AtomicBool,
+    synced: Mutex<Vec<Range<u32>>>,
+    /// Told when a sync begins; it waits for an answer then.
+    gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// Where the file is that is copied at each sync, and the copies.
+    copied: Mutex<Option<(std::path::PathBuf, Vec<Vec<u8>>)>>,
+}
+
+#[derive(Debug)]
+struct Switched(Arc<Switches>);
+
+impl Disk for Switched {
+    fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()> {
+        if self.0.is_full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        FileSystem.allocate(file, cells)
+    }
+
+    fn sync_cells(&self, _: &Mapping, cells: Range<u32>) -> io::Result<()> {
+        if let Some((begun, answers)) = &*self.0.gate.lock().unwrap() {
+            begun.send(()).unwrap();
+            answers.recv().unwrap();
+        }
+        if let Some((path, copies)) = &mut *self.0.copied.lock().unwrap() {
+            copies.push(fs::read(path).unwrap());
+        }
+        if self.0.loses_writes.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.0.synced.lock().unwrap().push(cells);
+        Ok(())
+    }
+
+    fn sync_file(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Switches {
+    /// Copies the file at each sync from now on.
+    pub(super) fn copy_at_sync(&self, path: &Path) {
+        *self.copied.lock().unwrap() = Some((path.to_owned(), Vec::new()));
+    }
+
+    pub(super) fn copies(&self) -> Vec<Vec<u8>> {
+        let copied = self.copied.lock().unwrap().take();
+        copied.map(|(_, copies)| copies).unwrap_or_default()
+    }
+}
+
+/// A store whose disk does as the switches say.
+pub(super) fn open_switched(path: &Path) -> (Store, Arc<Switches>) {
+    let switches = Arc::new(Switches::default());
+    let disk = Box::new(Switched(Arc::clone(&switches)));
+    let limits = StoreLimits {
+        max_spare_bytes: 64 << 10,
+        ..StoreLimits::default()
+    };
+    let (store, _) = Store::open_on(path, &limits, disk).unwrap();
+    (store, switches)
+}
+
+/// Opens whatever the bytes are, as quickly as can be.
+pub(super) fn open_bytes(path: &Path, bytes: &[u8]) -> Result<(Store, OpenReport), OpenError> {
+    fs::write(path, bytes).unwrap();
+    let disk = Box::new(Switched(Arc::default()));
+    Store::open_on(path, &small(100), disk)
+}
+
+/// Adds rooms until one has no place in the file; that one, and how many there are.
+fn fill(store: &Store) -> (RoomId, usize) {
+    for number in 0.. {
+        let room = store.room("main", &format!("room {number}")).unwrap();
+        store.counter_of(room, "love").unwrap().add(1);
+        if room.0 & SPARE != 0 {
+            return (room, number + 1);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let rooms = {
+        let (store, disk) = open_switched(&path);
+        disk.is_full.store(true, Ordering::SeqCst);
+        let (last, rooms) = fill(&store);
+        assert!(matches!(store.grow_ahead(), Err(StoreError::Grow(_))));
+        // A new kind of a room that is in the file, and one of a room that is not.
+        let first = store.find("main", "room 0").unwrap();
+        let counter = store.counter_of(first, "clap").unwrap();
+        store.counter_of(last, "clap").unwrap().add(7);
+        let status = store.status();
+        assert_eq!(status.unsaved_records, 4, "{status:?}");
+        let [problem] = &status.problems[..] else {
+            panic!("{status:?}");
+        };
+        assert!(problem.message.contains("can't grow") && problem.message.contains("make space"));
+
+        // Space returns while others count.
+        let before = thread::scope(|scope| {
+            let adders: Vec<_> = (0..4)
+                .map(|_| {
+                    let counter = counter.clone();
+                    scope.spawn(move || (0..10_000).for_each(|_| counter.add(1)))
+                })
+                .collect();
+            disk.is_full.store(false, Ordering::SeqCst);
+            // What failed lately is not tried again at once.
+            while store.grow_ahead().is_err() {
+                thread::yield_now();
+            }
+            adders.into_iter().for_each(|it| it.join().unwrap());
+            counter.get()
+        });
+        assert_eq!(before, 40_000);
+        counter.add(1);
+        let status = store.status();
+        assert_eq!((status.unsaved_records, status.problems), (0, vec![]));
+        // Those who knew it by its old place still do.
+        store.counter_of(last, "love").unwrap().add(1);
+        assert_eq!(store.find("main", "room 0"), Some(first));
+        store.close().unwrap();
+        rooms
+    };
+    let (store, report) = open(&path);
+    assert_eq!(report.rooms, rooms);
+    let owned = |(kind, count): (&str, u64)| (kind.to_owned(), count);
+    let last = format!("room {}", rooms - 1);
+    let expected = [("love", 2), ("clap", 7)].map(owned);
+    assert_eq!(counts(&store, "main", &last), expected);
+    let expected = [("love", 1), ("clap", 40_001)].map(owned);
+    assert_eq!(counts(&store, "main", "room 0"), expected);
+}
+
+#[test]
+fn what_is_in_memory_has_a_limit_and_is_not_forgotten_in_silence() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    disk.is_full.store(true, Ordering::SeqCst);
+    fill(&store);
+    let refused = (0..).find_map(|n| store.room("main", &format!("more {n}")).err());
+    assert!(matches!(refused, Some(StoreError::Grow(_))), "{refused:?}");
+    let error = store.close().unwrap_err().to_string();
+    assert!(error.contains("could not be saved"), "{error}");
+    drop(store);
+    assert!(!open(&path).1.was_closed);
+}
+
+#[test]
+fn a_flush_that_fails_is_done_again_with_all_of_it() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let room = store.room("main", "talk").unwrap();
+    let counter = store.counter_of(room, "love").unwrap();
+    store.flush().unwrap();
+    disk.synced.lock().unwrap().clear();
+    disk.loses_writes.store(true, Ordering::SeqCst);
+    counter.add(3);
+    assert_eq!(store.flush().unwrap_err().raw_os_error(), Some(5));
+    let status = store.status();
+    assert_eq!(status.failed_flushes, 1);
+    assert!(status.behind.is_some());
+    assert_eq!(status.problems[0].label, "flush");
+    // Nothing has changed since, and yet it is not clean.
+    disk.loses_writes.store(false, Ordering::SeqCst);
+    store.flush().unwrap();
+    let synced = disk.synced.lock().unwrap().clone();
+    let cell = counter.cell();
+    assert!(synced.iter().any(|it| it.contains(&cell)), "{synced:?}");
+    let status = store.status();
+    assert_eq!((status.behind, status.problems), (None, vec![]));
+}
+
+#[test]
+fn nobody_but_the_flusher_waits_for_a_slow_disk() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let room = store.room("main", "talk").unwrap();
+    let counter = store.counter_of(room, "love").unwrap();
+    counter.add(1);
+    let (begun, begins) = channel();
+    let (answer, answers) = channel();
+    *disk.gate.lock().unwrap() = Some((begun, answers));
+    thread::scope(|scope| {
+        let flushing = scope.spawn(|| store.flush());
+        begins.recv().unwrap();
+        // All that reactors do, while the disk works. If any waited for it, it would wait forever.
+        counter.add(1);
+        let other = store.room("main", "other").unwrap();
+        store.counter_of(other, "clap").unwrap().add(1);
+        assert_eq!(counts(&store, "main", "talk"), [("love".to_owned(), 2)]);
+        assert_eq!(store.status().rooms, 2);
+        answer.send(()).unwrap();
+        flushing.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn only_what_has_changed_is_synced() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let mut counters = Vec::new();
+    for number in 0..2000 {
+        let room = store.room("main", &format!("room {number}")).unwrap();
+        counters.push(store.counter_of(room, "love").unwrap());
+    }
+    store.flush().unwrap();
+    disk.synced.lock().unwrap().clear();
+    counters[1000].add(1);
+    store.flush().unwrap();
+    let cell = counters[1000].cell();
+    let page = cell / PAGE_CELLS * PAGE_CELLS;
+    let synced = disk.synced.lock().unwrap().clone();
+    assert_eq!(synced.len(), 1, "{synced:?}");
+    assert_eq!(synced[0], page..page + PAGE_CELLS, "of cell {cell}");
+    // Nothing has changed: nothing is written.
+    store.flush().unwrap();
+    assert_eq!(disk.synced.lock().unwrap().len(), 1);
+    assert_eq!(store.status().flushes, 2);
+}

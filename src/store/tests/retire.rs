@@ -1,0 +1,172 @@
+//! Resets and removals: each is whole or has not happened, whenever the process or the machine
+//! dies.
+
+use std::fs;
+
+use super::faults::{open_bytes, open_switched};
+use super::*;
+
+const LATER: u32 = u32::MAX;
+
+fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
+    let id = store.room("main", room).unwrap();
+    for (kind, count) in kinds {
+        store.counter_of(id, kind).unwrap().add(*count);
+    }
+    id
+}
+
+fn owned(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+    let owned = counts
+        .iter()
+        .map(|(kind, count)| ((*kind).to_owned(), *count));
+    owned.collect()
+}
+
+/// Enough to fill more than a sector.
+const KINDS: [(&str, u64); 12] = [
+    ("a", 1),
+    ("b", 2),
+    ("c", 3),
+    ("d", 4),
+    ("e", 5),
+    ("f", 6),
+    ("g", 7),
+    ("h", 8),
+    ("i", 9),
+    ("j", 10),
+    ("k", 11),
+    ("l", 12),
+];
+
+/// What a disk may hold that was to go from each image to the next, and the last of them.
+fn torn(images: &[Vec<u8>]) -> impl Iterator<Item = (usize, Vec<u8>)> {
+    let between = images.windows(2).enumerate().flat_map(|(number, pair)| {
+        (0..200_u64).map(move |seed| {
+            // The digits of a seed, spread: each sector of those that matter is old or new.
+            let bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+            let bits: Vec<bool> = (0..64).map(|bit| bits >> bit & 1 == 1).collect();
+            (number, images::mix(&pair[0], &pair[1], 512, &bits))
+        })
+    });
+    let last = images.len() - 1;
+    between.chain([(last, images[last].clone())])
+}
+
+#[test]
+fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    let room = add(&store, "talk", &KINDS);
+    add(&store, "other", &[("love", 11)]);
+    store.flush().unwrap();
+    let before = fs::read(&path).unwrap();
+    disk.copy_at_sync(&path);
+    let reset = store.begin_reset(room).unwrap();
+    let marked = fs::read(&path).unwrap();
+    // The process dies when it has set but one of them to zero.
+    crate::store::retire::zero(&store, store.kinds(room)[1].1.cell());
+    let half = fs::read(&path).unwrap();
+    reset.zero();
+    reset.finish().unwrap();
+    // At the syncs: the mark, the zeros, the end.
+    let synced = disk.copies();
+    assert_eq!(synced.len(), 3);
+    let dead = [(1, marked), (1, half)];
+    let images = [&[before][..], &synced].concat();
+    let copy = directory.path().join("copy");
+    for (number, image) in torn(&images).chain(dead) {
+        let (store, _) = open_bytes(&copy, &image).unwrap();
+        let found = counts(&store, "main", "talk");
+        let is_zero = found.len() == KINDS.len() && found.iter().all(|(_, count)| *count == 0);
+        // Before the mark is on the disk, it has not happened or it has.
+        let is_whole = is_zero || number == 0 && found == owned(&KINDS);
+        assert!(is_whole, "after {number}: {found:?}");
+        assert_eq!(counts(&store, "main", "other"), owned(&[("love", 11)]));
+    }
+    // Counting goes on, and what is counted is not taken for damage.
+    add(&store, "talk", &[("b", 2)]);
+    store.close().unwrap();
+    drop(store);
+    let (store, report) = open(&path);
+    assert!(report.was_closed);
+    let found = counts(&store, "main", "talk");
+    assert_eq!(found.iter().map(|(_, count)| count).sum::<u64>(), 2);
+}
+
+#[test]
+fn a_removed_room_is_gone_and_its_space_is_used_again() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    add(&store, "kept", &[("love", 1)]);
+    let used = |store: &Store| store.status().used_bytes;
+    let mut first = None;
+    for number in 0..50 {
+        let name = format!("{number} {}", "long ".repeat(number % 3 * 20));
+        add(&store, &name, &[("love", 1), ("clap", 2)]);
+        store.flush().unwrap();
+        let inactive = store.rooms_inactive_since(LATER);
+        assert!(inactive.contains(&("main".to_owned(), name.clone())));
+        assert!(!store.remove_inactive("main", &name, 0), "it is active");
+        assert!(store.remove_inactive("main", &name, LATER));
+        assert_eq!(store.find("main", &name), None);
+        assert!(store.reclaim().unwrap() >= 3);
+        if number == 2 {
+            first = Some(used(&store));
+        }
+    }
+    assert_eq!(Some(used(&store)), first, "it grows");
+    let status = store.status();
+    assert_eq!(status.rooms, 1);
+    assert!(status.freed_bytes > 0);
+    store.close().unwrap();
+    drop(store);
+    let (store, report) = open(&path);
+    assert_eq!((report.rooms, report.counters), (1, 1));
+    assert_eq!(counts(&store, "main", "kept"), owned(&[("love", 1)]));
+}
+
+#[test]
+fn a_removal_that_a_crash_cuts_short_mixes_nothing_up() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    add(&store, "old", &KINDS);
+    add(&store, "other", &[("love", 11)]);
+    store.flush().unwrap();
+    let before = fs::read(&path).unwrap();
+    disk.copy_at_sync(&path);
+    assert!(store.remove_inactive("main", "old", LATER));
+    store.reclaim().unwrap();
+    // Others take its place, one of them by a name of several cells.
+    let long = "new ".repeat(40);
+    add(&store, &long, &KINDS[..5]);
+    add(&store, "new", &[("wow", 1)]);
+    store.flush().unwrap();
+    // At the syncs: the head is gone, the rest is gone, others are there.
+    let synced = disk.copies();
+    assert_eq!(synced.len(), 3);
+    let images = [&[before][..], &synced].concat();
+    let copy = directory.path().join("copy");
+    for (number, image) in torn(&images) {
+        let (store, _) = open_bytes(&copy, &image).unwrap();
+        assert_eq!(counts(&store, "main", "other"), owned(&[("love", 11)]));
+        let old = counts(&store, "main", "old");
+        let is_whole = old.is_empty() || number == 0 && old == owned(&KINDS);
+        assert!(is_whole, "after {number}: {old:?}");
+        for (name, kinds) in [(&*long, &KINDS[..5]), ("new", &[("wow", 1)])] {
+            let found = counts(&store, "main", name);
+            let is_part = found.iter().all(|it| {
+                kinds
+                    .iter()
+                    .any(|(kind, count)| it.0 == *kind && it.1 <= *count)
+            });
+            assert!(is_part, "after {number}: {name}: {found:?}");
+        }
+        // What was left over is used again, and finds nothing of its past.
+        add(&store, "next", &[("ha", 9)]);
+        assert_eq!(counts(&store, "main", "next"), owned(&[("ha", 9)]));
+    }
+}

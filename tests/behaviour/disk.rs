@@ -1,0 +1,368 @@
+//! What becomes of counts when the disk is full, fails or is slow, and of a snapshot that is
+//! damaged.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    Client, Http, Response, Server, directory, eventually, post_request, reaction, refused, skipped,
+};
+
+fn ask(admin: &str, target: &str) -> Response {
+    let mut http = Http::connect_to(admin);
+    http.send(format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
+    http.response()
+}
+
+fn metric(admin: &str, name: &str) -> f64 {
+    let metrics = ask(admin, "/metrics").body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// Adds counters until the server says that it has no place for another.
+fn fill(server: &Server) {
+    const MOST_ROOMS: usize = 1000;
+    const KINDS_EACH: usize = 64;
+    let mut http = Http::connect(server);
+    for room in 0..MOST_ROOMS {
+        let target = format!("/party/{room}");
+        let posts: Vec<String> = (0..KINDS_EACH)
+            .map(|kind| post_request(&target, &reaction(&kind.to_string())))
+            .collect();
+        // More at once would fill the small send buffer, and then wait for a delayed ACK.
+        for batch in posts.chunks(16) {
+            http.send(batch.concat());
+            let mut statuses = batch.iter().map(|_| http.response().status);
+            if let Some(other) = statuses.find(|status| *status != 200) {
+                return assert_eq!(other, 507, "in room {room}");
+            }
+        }
+    }
+    panic!("{MOST_ROOMS} rooms found their place");
+}
+
+#[test]
+fn at_its_own_limit_the_server_goes_on_counting_what_it_has() {
+    let server = Server::start(&["--snapshot-max-bytes", "1048576"]);
+    counts_what_it_has(&server);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn where_the_file_can_not_grow_memory_is_used_up_to_its_limit() {
+    // The shell counts blocks of 512 bytes, or of 1024: either way there is room for the first
+    // megabyte of the file and not for the third.
+    let mut server = Server::start_limited("-f 2048", &["--max-spare-bytes", "65536"]);
+    counts_what_it_has(&server);
+    eventually("it says why", || {
+        let log = server.log();
+        log.contains("can't grow") && log.contains("ulimit -f")
+    });
+    // What it could not save it says at the end.
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(4));
+    assert!(
+        server.log().contains("could not be saved"),
+        "{}",
+        server.log()
+    );
+}
+
+fn counts_what_it_has(server: &Server) {
+    let mut member = Client::enter(server, "talk");
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    fill(server);
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 2);
+    let mut http = Http::connect(server);
+    assert_eq!(http.post("/party/0", &reaction("0")).status, 200);
+    let refusal = http.post("/party/too%20late", &reaction("love"));
+    assert_eq!(refusal.status, 507);
+    assert!(refusal.body.contains("snapshot"), "{}", refusal.body);
+}
+
+/// A file system in memory of two megabytes, as long as this lives.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let disk = Self(directory());
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "none"])
+            .arg(disk.path())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(disk);
+        }
+        skipped("no right to mount a file system on this machine");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
+    const ROOMS: usize = 400;
+    const KINDS: usize = 50;
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let ballast = disk.path().join("ballast");
+    let arguments = ["--flush-interval-ms", "20", "--admin", "127.0.0.1:0"];
+    let mut server = Server::start_in(disk.path(), &arguments);
+    let admin = server.admin_address();
+    assert_eq!(ask(&admin, "/readyz").status, 200);
+    let mut member = Client::enter(&server, "talk");
+    fs::write(&ballast, vec![1; 2 << 20]).unwrap_err();
+    let mut http = Http::connect(&server);
+    for room in 0..ROOMS {
+        let target = format!("/party/{room}");
+        let posts = |kinds: std::ops::Range<usize>| -> String {
+            kinds
+                .map(|kind| post_request(&target, &reaction(&kind.to_string())))
+                .collect()
+        };
+        for start in (0..KINDS).step_by(10) {
+            http.send(posts(start..start + 10));
+            for _ in 0..10 {
+                assert_eq!(http.response().status, 200);
+            }
+        }
+    }
+    // A room that is in memory only lives like any other.
+    let mut late = Client::enter(&server, "late");
+    for count in 1..=3 {
+        late.react("love");
+        late.wait_for(|counts| counts.of("love") == count);
+    }
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    eventually("it says that the disk is full", || {
+        let log = server.log();
+        log.contains("can't grow") && log.contains("make space on that disk")
+    });
+    let readiness = ask(&admin, "/readyz");
+    assert_eq!(readiness.status, 503);
+    assert!(
+        readiness.body.contains("make space on that disk"),
+        "{}",
+        readiness.body
+    );
+    assert!(metric(&admin, "ovation_unsaved_records") > 0.0);
+
+    fs::remove_file(&ballast).unwrap();
+    eventually("it says that all is well", || {
+        server.log().contains("is well again")
+    });
+    assert_eq!(ask(&admin, "/readyz").status, 200);
+    assert_eq!(metric(&admin, "ovation_unsaved_records"), 0.0);
+    late.react("love");
+    late.wait_for(|counts| counts.of("love") == 4);
+    server.kill();
+    let server = Server::start_in(disk.path(), &arguments);
+    assert_eq!(Client::join(&server, "late").1.of("love"), 4);
+    assert_eq!(Client::join(&server, "talk").1.of("love"), 1);
+    for room in 0..ROOMS {
+        let counts = Client::join(&server, &room.to_string()).1;
+        assert_eq!(counts.total(), KINDS as u64, "room {room}: {counts}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_is_named_and_tried_again() {
+    let home = directory();
+    // The first of a thread create and open the file; later ones are well again.
+    let fault = "msync:error=EIO:when=4..8";
+    let Some(server) = Server::start_injected(home.path(), fault, &["--flush-interval-ms", "5"])
+    else {
+        return;
+    };
+    let mut member = Client::enter(&server, "talk");
+    let mut count = 0;
+    eventually(
+        "it says that the disk fails, and then that it is well",
+        || {
+            count += 1;
+            member.react("love");
+            member.wait_for(|counts| counts.of("love") == count);
+            let log = server.log();
+            log.contains("can't be written to the disk") && log.contains("is well again")
+        },
+    );
+    let log = server.log();
+    let path = server.snapshot();
+    assert!(
+        log.contains(path.file_name().unwrap().to_str().unwrap()),
+        "{log}"
+    );
+    assert!(log.contains("Input/output error"), "{log}");
+    assert_eq!(server.stop().code(), Some(0));
+    let server = Server::start_in(home.path(), &[]);
+    assert_eq!(Client::join(&server, "talk").1.of("love"), count);
+}
+
+#[test]
+fn a_slow_disk_delays_no_reaction() {
+    // strace gives up now and then on threads that it delays, and says so.
+    let is_done = (0..5).any(|_| reactions_come_while_the_disk_is_slow());
+    assert!(is_done, "strace gave up each time");
+}
+
+/// Whether the disk was slow all the time.
+fn reactions_come_while_the_disk_is_slow() -> bool {
+    const SYNC: Duration = Duration::from_secs(1);
+    let home = directory();
+    let fault = format!("msync:delay_enter={}:when=2+", SYNC.as_micros());
+    let arguments = [
+        "--flush-interval-ms",
+        "1",
+        "--tick-ms",
+        "1",
+        "--admin",
+        "127.0.0.1:0",
+    ];
+    let Some(server) = Server::start_injected(home.path(), &fault, &arguments) else {
+        return true;
+    };
+    let admin = server.admin_address();
+    let mut member = Client::enter(&server, "talk");
+    let mut http = Http::connect(&server);
+    let start = Instant::now();
+    let mut longest = Duration::ZERO;
+    let mut count = 0;
+    // Long enough for two slow syncs to be under way.
+    while start.elapsed() < 3 * SYNC {
+        let asked = Instant::now();
+        count += 1;
+        member.react("love");
+        member.wait_for(|counts| counts.of("love") == count);
+        // New rooms and kinds, too, which are written to the file.
+        http.post(&format!("/party/{count}"), &reaction("love"));
+        longest = longest.max(asked.elapsed());
+        thread::sleep(Duration::from_millis(2));
+    }
+    if server.log().contains("strace:") {
+        return false;
+    }
+    let slowest = metric(&admin, "ovation_longest_flush_seconds");
+    assert!(
+        slowest >= SYNC.as_secs_f64(),
+        "no flush took longer than {slowest} s"
+    );
+    assert!(count > 50, "{count} reactions");
+    assert!(longest < SYNC / 2, "one reaction took {longest:?}");
+    true
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
+    let home = directory();
+    let server = Server::start_in(home.path(), &[]);
+    let path = server.snapshot();
+    let mut http = Http::connect(&server);
+    for room in ["a", "b", "c"] {
+        assert_eq!(
+            http.post(&format!("/party/{room}"), &reaction("love"))
+                .status,
+            200
+        );
+    }
+    assert_eq!(server.stop().code(), Some(0));
+    let mut bytes = fs::read(&path).unwrap();
+    // The name of the first room.
+    bytes[4096 + 4 * 8] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let failed = refused(home.path(), &[]);
+    assert_eq!(failed.code, Some(4));
+    for part in ["is damaged", "a room's name at offset 4096", "--salvage"] {
+        assert!(
+            failed.message.contains(part),
+            "no {part} in {}",
+            failed.message
+        );
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let server = Server::start_in(home.path(), &["--salvage"]);
+    let log = server.log();
+    assert!(
+        log.contains("was salvaged") && log.contains(".damaged-1"),
+        "{log}"
+    );
+    assert_eq!(
+        fs::read(path.with_extension("snapshot.damaged-1")).unwrap(),
+        bytes
+    );
+    for (room, count) in [("a", 0), ("b", 1), ("c", 1)] {
+        assert_eq!(Client::join(&server, room).1.of("love"), count, "{room}");
+    }
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(Server::start_in(home.path(), &[]).stop().code(), Some(0));
+}
+
+#[test]
+fn what_can_not_be_written_is_refused_with_a_remedy() {
+    let home = directory();
+    let missing = home.path().join("no/such/directory/counts");
+    let failed = refused(home.path(), &["--snapshot", missing.to_str().unwrap()]);
+    assert_eq!(failed.code, Some(4));
+    assert!(
+        failed.message.contains("make the directory"),
+        "{}",
+        failed.message
+    );
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let path = disk.path().join("counts");
+    let arguments = ["--snapshot", path.to_str().unwrap()];
+    fs::write(disk.path().join("ballast"), vec![1; 3 << 20]).unwrap_err();
+    let failed = refused(home.path(), &arguments);
+    assert_eq!(failed.code, Some(4));
+    assert!(failed.message.contains("make space"), "{}", failed.message);
+    let remounted = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(disk.path())
+        .status();
+    assert!(remounted.unwrap().success());
+    let failed = refused(home.path(), &arguments);
+    assert_eq!(failed.code, Some(4));
+    assert!(failed.message.contains("for writing"), "{}", failed.message);
+}
+
+#[test]
+fn of_servers_that_start_at_once_on_one_file_exactly_one_runs() {
+    const SERVERS: usize = 6;
+    let home = directory();
+    for round in 0..3 {
+        let winners = thread::scope(|scope| {
+            let started: Vec<_> = (0..SERVERS)
+                .map(|_| scope.spawn(|| Server::try_start_in(home.path(), &[])))
+                .collect();
+            let started = started.into_iter().map(|it| it.join().unwrap());
+            started.filter_map(Result::ok).collect::<Vec<_>>()
+        });
+        let [server] = &winners[..] else {
+            panic!("{} servers run in round {round}", winners.len());
+        };
+        let mut member = Client::enter(server, "talk");
+        member.react("love");
+        member.wait_for(|counts| counts.of("love") == round + 1);
+    }
+}
