@@ -46,7 +46,9 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
-        Command::Serve(args) => match serve(&args, announce) {
+        Command::Serve(args) => match serve(&args, |addresses, admin| {
+            announce(addresses, admin, !args.no_pages);
+        }) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Not by the log, which may be off.
@@ -80,7 +82,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Says where the server listens and how to try it.
-fn announce(addresses: &[ListenAddress], admin: &[ListenAddress]) {
+fn announce(addresses: &[ListenAddress], admin: &[ListenAddress], has_pages: bool) {
     let mut lines = Vec::new();
     let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     lines.push(format!("Ovation listens on {}", all.join(", ")));
@@ -89,6 +91,9 @@ fn announce(addresses: &[ListenAddress], admin: &[ListenAddress]) {
         ListenAddress::Unix(_) => None,
     });
     if let Some(address) = tcp {
+        if has_pages {
+            lines.push(format!("Open it: http://{address}/"));
+        }
         lines.push(format!(
             "Try it: curl -d '{{\"kind\":\"love\"}}' http://{address}/parties/main/talk"
         ));

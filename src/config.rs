@@ -149,7 +149,7 @@ pub struct ServeArgs {
     )]
     pub parties: Vec<String>,
 
-    /// The kinds that may be used, such as love,clap; any if not given
+    /// The kinds that may be used, such as love,clap, and the buttons of the page; any if not given
     #[arg(
         long,
         value_name = "KINDS",
@@ -157,6 +157,10 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub kinds: Option<Vec<String>>,
+
+    /// Serve no pages: neither `/` and `/r/ROOM` nor `/ovation.js`
+    #[arg(long, env = "OVATION_NO_PAGES")]
+    pub no_pages: bool,
 
     /// An origin whose pages may use this server, such as `https://talks.example`; any if not given
     #[arg(

@@ -9,7 +9,7 @@
 //! - [`store`]: the snapshot file; (party, room, kind) to a counter in mapped memory. One of the
 //!   homes of `unsafe`.
 //! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
-//! - [`http`]: routes and responses, pure.
+//! - [`http`]: routes, responses, and the pages that are in the binary; pure.
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`admin`]: health, metrics, the rooms and the dashboard, for the operator; another application
 //!   of the reactor, on a thread of its own.

@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::admin::{self, AdminError, Sources};
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
-use crate::http::{Origins, Router};
+use crate::http::{Origins, PageSettings, Pages, Router};
 use crate::reactor::rooms::{Rooms, Shared};
 use crate::reactor::{
     Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Pressure,
@@ -79,7 +79,7 @@ impl ServeError {
 /// What ends the main thread's wait.
 enum Notice {
     Signal,
-    ReactorEnded(io::Result<()>),
+    ThreadEnded(io::Result<()>),
 }
 
 /// Serves until a signal comes; `ready` is called with the addresses, and those of the admin side,
@@ -105,9 +105,14 @@ pub fn serve(
         user_timeout: optional_ms(args.tcp_user_timeout_ms),
         backlog: args.backlog,
     };
-    let (listeners, addresses) = bind(&args.listen, args.reactor_count(), &options)?;
+    let close = || {
+        // Nothing was counted; if it can't be closed, it is as after a crash.
+        let _ = store.close();
+    };
+    let (listeners, addresses) =
+        bind(&args.listen, args.reactor_count(), &options).inspect_err(|_| close())?;
     let admin = match args.admin_settings() {
-        Some(settings) => admin::listen(&settings)?,
+        Some(settings) => admin::listen(&settings).inspect_err(|_| close())?,
         None => None,
     };
     let admin_addresses = admin.as_ref().map_or(&[][..], |it| &it.addresses).to_vec();
@@ -127,7 +132,11 @@ pub fn serve(
         args.min_free_memory_percent,
     ));
 
-    let flusher = flusher::spawn(&store, &shared.table, flusher_settings(args))
+    let ended = Ended(
+        sender.clone(),
+        Err(io::Error::other("the flusher panicked")),
+    );
+    let flusher = flusher::spawn(&store, &shared.table, flusher_settings(args), ended)
         .map_err(system("start the flusher"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
@@ -185,8 +194,8 @@ pub fn serve(
     ready(&addresses, &admin_addresses);
     // The channel can't close: this thread holds a sender itself.
     let result = match notices.recv() {
-        Ok(Notice::ReactorEnded(Err(source))) => Err(system("run a reactor")(source)),
-        Ok(Notice::ReactorEnded(Ok(())) | Notice::Signal) | Err(_) => Ok(()),
+        Ok(Notice::ThreadEnded(Err(source))) => Err(system("go on")(source)),
+        Ok(Notice::ThreadEnded(Ok(())) | Notice::Signal) | Err(_) => Ok(()),
     };
     for bell in &bells {
         bell.stop();
@@ -275,6 +284,13 @@ fn shared(args: &ServeArgs, store: &Arc<Store>, bells: Vec<Arc<crate::reactor::B
             max_room_name_bytes: args.max_room_name_bytes,
         },
         origins: Origins::only(args.allow_origins.clone()),
+        pages: (!args.no_pages).then(|| {
+            Pages::new(&PageSettings {
+                kinds: args.kinds.as_deref(),
+                party: args.parties.first().map_or("main", String::as_str),
+                max_kind_bytes: args.max_kind_bytes,
+            })
+        }),
         max_kind_bytes: args.max_kind_bytes,
         tick: Duration::from_millis(args.tick_ms),
         presence_interval: optional_ms(args.presence_interval_ms),
@@ -336,14 +352,14 @@ impl Start {
     }
 }
 
-/// Tells the main thread however the reactor ends, a panic included.
+/// Tells the main thread however the thread ends, a panic included.
 struct Ended(Sender<Notice>, io::Result<()>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.1, Ok(()));
         // The main thread may have stopped listening: then it knows already.
-        let _ = self.0.send(Notice::ReactorEnded(result));
+        let _ = self.0.send(Notice::ThreadEnded(result));
     }
 }
 

@@ -119,12 +119,7 @@ impl<'b> Response<'b> {
             }
             _ => {}
         }
-        let connection = match (self.status, keep_alive) {
-            (426, _) => "Upgrade, close",
-            (_, true) => "keep-alive",
-            (_, false) => "close",
-        };
-        field(output, "Connection", connection);
+        field(output, "Connection", connection(self.status, keep_alive));
     }
 }
 
@@ -162,17 +157,27 @@ impl From<UpgradeError> for Response<'static> {
     }
 }
 
-fn field(output: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn field(output: &mut Vec<u8>, name: &str, value: &str) {
     for part in [name, ": ", value, "\r\n"] {
         output.extend_from_slice(part.as_bytes());
     }
 }
 
+/// What `Connection` says.
+pub(super) fn connection(status: u16, keep_alive: bool) -> &'static str {
+    match (status, keep_alive) {
+        (426, _) => "Upgrade, close",
+        (_, true) => "keep-alive",
+        (_, false) => "close",
+    }
+}
+
 /// The reason phrase of each status that this server sends (RFC 9110, section 15).
-fn reason(status: u16) -> &'static str {
+pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -91,7 +91,7 @@ impl Route<'_> {
 }
 
 /// The path of an origin-form or absolute-form target (RFC 9112, section 3.2).
-fn path_of(target: &str) -> &str {
+pub(super) fn path_of(target: &str) -> &str {
     let path = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find('/').map_or("/", |start| &rest[start..])

@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::connections::Connections;
 use crate::http::Response;
 use crate::protocol::close::CloseCode;
@@ -64,6 +66,12 @@ pub trait App {
         body: &[u8],
         output: &mut Vec<u8>,
     ) -> Option<Verdict>;
+
+    /// Answers a request for something that is the same for everyone: appends the head to `output`
+    /// and gives the body, which is shared with other connections. `None` leaves it to `respond`.
+    fn share(&mut self, _request: &Request<'_>, _output: &mut Vec<u8>) -> Option<Bytes> {
+        None
+    }
 
     /// Lets the connection at `key` in, whose handshake is in order. What is appended to `first`
     /// is sent right after the handshake.

@@ -201,6 +201,16 @@ impl<M> Connections<M> {
     /// Sends replies to what the connection itself sent. What the socket doesn't take is kept,
     /// and the connection is not read from until it has drained.
     pub(super) fn reply(&mut self, key: u32, bytes: &[u8]) {
+        self.reply_with(key, bytes, |start| Bytes::copy_from_slice(&bytes[start..]));
+    }
+
+    /// The same of a reply that is shared with other connections: what is kept is not a copy.
+    pub(super) fn reply_shared(&mut self, key: u32, bytes: &Bytes) {
+        self.reply_with(key, bytes, |start| bytes.slice(start..));
+    }
+
+    /// Sends `bytes`; keeps `rest_from` where the socket stopped.
+    fn reply_with(&mut self, key: u32, bytes: &[u8], rest_from: impl FnOnce(usize) -> Bytes) {
         let Some(connection) = self.slab.get_mut(key) else {
             return;
         };
@@ -214,7 +224,10 @@ impl<M> Connections<M> {
                 let output = connection.output.get_or_insert_default();
                 // A pong that is owed goes first: after a close frame nothing may be sent.
                 let pong = std::mem::take(&mut output.pong);
-                output.rest = [&output.rest, &pong, &bytes[sent..]].concat().into();
+                output.rest = match output.rest.is_empty() && pong.is_empty() {
+                    true => rest_from(sent),
+                    false => [&output.rest, &pong, &bytes[sent..]].concat().into(),
+                };
                 connection.flags.set(Flags::PAUSED);
             }
             Ok(_) => {}

@@ -123,7 +123,10 @@ impl<A: App> Reactor<A> {
                 return self.open_stream(key, member);
             }
             let body = &rest[head_length..length];
-            if let Some(verdict) = self.app.respond(&request, body, &mut self.cork) {
+            if let Some(page) = self.app.share(&request, &mut self.cork) {
+                self.flush_cork(key);
+                self.connections.reply_shared(key, &page);
+            } else if let Some(verdict) = self.app.respond(&request, body, &mut self.cork) {
                 self.metrics.judged(verdict);
             }
             if !request.keep_alive {
@@ -134,9 +137,9 @@ impl<A: App> Reactor<A> {
             rest = &rest[length..];
             if self.cork.len() >= MAX_CORK_BYTES {
                 self.flush_cork(key);
-                if self.is_paused(key) {
-                    break;
-                }
+            }
+            if self.cork.is_empty() && self.is_paused(key) {
+                break;
             }
         }
         let has_answered = rest.len() < bytes.len();

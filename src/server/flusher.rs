@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Ended;
 use crate::room::RoomTable;
 use crate::store::{Problem, Store};
 
@@ -25,11 +26,13 @@ pub(super) struct Settings {
 }
 
 /// Starts the thread. It ends when the store is told to stop waiting, with what came of the last
-/// flush.
+/// flush. `ended` tells that it has, whatever the reason: a server that can't flush must not go
+/// on as if it could.
 pub(super) fn spawn(
     store: &Arc<Store>,
     table: &Arc<RoomTable>,
     settings: Settings,
+    ended: Ended,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let flusher = Flusher {
         store: Arc::clone(store),
@@ -40,7 +43,10 @@ pub(super) fn spawn(
     };
     thread::Builder::new()
         .name("flusher".to_owned())
-        .spawn(move || flusher.run())
+        .spawn(move || {
+            let _ended = ended;
+            flusher.run()
+        })
 }
 
 struct Flusher {

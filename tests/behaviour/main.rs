@@ -6,6 +6,7 @@
 //! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
 //! - `disk`: a disk that is full, fails or is slow; a damaged snapshot; rooms that are removed.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
+//! - `pages`: the page and the element, as far as HTTP goes.
 //! - `sse`: event streams. `presence`: how many are here.
 //! - `admin`: health, metrics, and what an operator does to rooms.
 //! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
@@ -26,6 +27,7 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod pages;
 mod presence;
 mod rooms;
 mod slow;

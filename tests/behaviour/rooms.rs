@@ -109,7 +109,7 @@ fn a_slash_in_escapes_belongs_to_the_rooms_name() {
 
 #[test]
 fn what_is_no_room_is_not_found_with_and_without_an_upgrade() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--no-pages"]);
     for (target, body) in [
         ("/parties/other/talk", "Party other not found"),
         ("/parties/%C3%A4/talk", "Party ä not found"),

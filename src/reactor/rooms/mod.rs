@@ -15,13 +15,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use slab::Slab;
 
 use super::app::{App, Message, Next, Verdict, Wire};
 use super::bell::{Bell, News};
 use super::connections::Connections;
 use super::pressure::Pressure;
-use crate::http::{Origins, Response, Route, Router, encode_stream_head, query_has};
+use crate::http::{Origins, Pages, Response, Route, Router, encode_stream_head, query_has};
 use crate::protocol::head::Request;
 use crate::protocol::message::parse_reaction;
 use crate::room::{Room, RoomError, RoomTable};
@@ -48,6 +49,8 @@ pub struct Shared {
     pub router: Router,
     /// Which web pages may use this server.
     pub origins: Origins,
+    /// The pages, if they are served.
+    pub pages: Option<Pages>,
     /// The longest kind, in bytes.
     pub max_kind_bytes: usize,
     /// The least time between two broadcasts of a room.
@@ -283,6 +286,10 @@ impl App for Rooms {
         let (response, verdict) = self.response(request, body);
         response.encode(request, &self.shared.origins, output);
         verdict
+    }
+
+    fn share(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+        self.shared.pages.as_ref()?.answer(request, output)
     }
 
     fn join(

@@ -1,0 +1,229 @@
+// What the browser tests stand on: the real server, a browser, and pages that are watched for
+// errors and for requests to anywhere else.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer, request as forward } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import WebSocket from "ws";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const binary = process.env.OVATION ?? here("../../target/debug/ovation");
+const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const require = createRequire(import.meta.url);
+
+/** How long anything may take that must happen. */
+export const PATIENCE_MS = 20_000;
+
+/** A server process. It can be killed and started again where it was. */
+export class Server {
+  #directory;
+  #arguments;
+  #process;
+  address;
+  /** Where its admin side is, if the test has asked for one with `--admin`. */
+  admin;
+
+  static async start(context, ...args) {
+    const server = new Server();
+    server.#directory = await mkdtemp(join(tmpdir(), "ovation-"));
+    server.#arguments = args.includes("--admin") ? args : ["--no-admin", ...args];
+    context.after(async () => {
+      await server.kill();
+      await rm(server.#directory, { recursive: true });
+    });
+    await server.again();
+    return server;
+  }
+
+  /** Starts it, at the address that it had before if it had one. */
+  async again() {
+    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments];
+    this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
+    this.admin = undefined;
+    for await (const line of createInterface(this.#process.stdout)) {
+      if (line.startsWith("Ovation listens on ")) this.address = line.split(" ").at(-1);
+      if (line.startsWith("Dashboard: ")) this.admin = line.split(" ").at(-1);
+      if (this.admin || (this.address && args.includes("--no-admin"))) return;
+    }
+    throw new Error("the server did not start");
+  }
+
+  /** Does to a room what its operator can: `reset` or `close`. */
+  async operate(what, room = "talk") {
+    const target = new URL(`rooms/main/${encodeURIComponent(room)}/${what}`, this.admin);
+    const answer = await fetch(target, { method: "POST", headers: { "X-Ovation": "1" } });
+    assert.ok(answer.ok, `${what}: ${answer.status}`);
+  }
+
+  async kill() {
+    if (this.#process.exitCode !== null || this.#process.signalCode) return;
+    const ended = once(this.#process, "exit");
+    this.#process.kill("SIGKILL");
+    await ended;
+  }
+
+  url(path = "/") {
+    return `http://${this.address}${path}`;
+  }
+
+  async counts(room = "talk") {
+    return (await fetch(this.url(`/parties/main/${encodeURIComponent(room)}`))).json();
+  }
+
+  /** Reacts, and gives the counts. */
+  async react(kind, room = "talk") {
+    const answer = await fetch(this.url(`/parties/main/${encodeURIComponent(room)}`), {
+      method: "POST",
+      body: JSON.stringify({ kind }),
+    });
+    assert.equal(answer.status, 200, `${kind} is counted`);
+    return answer.json();
+  }
+
+  /** Sends as many reactions at once. */
+  async burst(kinds, count, room = "talk") {
+    const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
+    await once(socket, "open");
+    for (let sent = 0; sent < count; sent++) socket.send(JSON.stringify({ kind: kinds[sent % kinds.length] }));
+    socket.close();
+    await once(socket, "close");
+  }
+
+  /** Sends reactions, a batch at every tick, until it is told to stop. */
+  async crowd(kinds, perSecond, room = "talk") {
+    const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
+    await once(socket, "open");
+    let sent = 0;
+    const began = performance.now();
+    const timer = setInterval(() => {
+      const due = ((performance.now() - began) * perSecond) / 1000;
+      for (; sent < due; sent++) socket.send(JSON.stringify({ kind: kinds[sent % kinds.length] }));
+    }, 50);
+    return () => {
+      clearInterval(timer);
+      socket.close();
+      return sent;
+    };
+  }
+}
+
+/** The browser. One for a file of tests. */
+export async function browser() {
+  assert.ok(existsSync(browserPath), `no browser at ${browserPath}: install chromium, or set CHROMIUM`);
+  return chromium.launch({ executablePath: browserPath, args: ["--no-sandbox"] });
+}
+
+/**
+ * Opens a page that must not complain, and must not ask anyone but those in `allowed` for anything.
+ * `expected`: what its console may say.
+ */
+export async function open(context, browser, url, { allowed = [], expected = [], setup, ...options } = {}) {
+  const session = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await session.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const complaints = [];
+  const complain = (words) => expected.some((it) => it.test(words)) || complaints.push(words);
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complain(message.text());
+  });
+  page.on("pageerror", (error) => complain(String(error)));
+  const hosts = new Set([new URL(url).host, ...allowed]);
+  const watch = (address) => {
+    const { protocol, host } = new URL(address);
+    if (protocol !== "data:" && !hosts.has(host)) complaints.push(`a request to ${address}`);
+  };
+  page.on("request", (request) => watch(request.url()));
+  page.on("websocket", (socket) => watch(socket.url()));
+  context.after(async () => {
+    await session.close();
+    assert.deepEqual(complaints, [], `${url} has nothing to complain of`);
+  });
+  await setup?.(session, page);
+  await page.goto(url);
+  return page;
+}
+
+/** Waits until a page is in its room. */
+export async function live(page) {
+  await page.locator('#state[data-state="open"]').waitFor({ state: "attached" });
+  return page;
+}
+
+/** Waits until what `read` gives is `expected`. */
+export async function eventually(read, expected) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await read();
+    try {
+      return assert.deepEqual(found, expected);
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The rules of WCAG that axe can check. */
+export async function accessible(page) {
+  await page.evaluate(await readFile(require.resolve("axe-core/axe.min.js"), "utf8"));
+  const { violations } = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const found = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  assert.deepEqual(found, [], "nothing serious");
+}
+
+/** Keeps a picture of the page for people to look at. */
+export async function picture(page, name) {
+  await mkdir(here("artefacts"), { recursive: true });
+  await page.screenshot({ path: here(`artefacts/${name}.png`) });
+}
+
+/** A network that breaks WebSockets: it passes everything on but upgrades. */
+export async function withoutUpgrades(context, server) {
+  const proxy = createServer((request, response) => {
+    const { upgrade, connection, ...headers } = request.headers;
+    const onward = forward(server.url(request.url), { method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    response.on("close", () => onward.destroy());
+    request.pipe(onward);
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  context.after(() => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return `http://127.0.0.1:${proxy.address().port}`;
+}
+
+/** A site of somebody else's: its paths and what is there, by type and content. */
+export async function site(context, files) {
+  const server = createServer((request, response) => {
+    const [type, content] = files[request.url.split("?")[0]] ?? [];
+    response.writeHead(type ? 200 : 404, { "Content-Type": type ?? "text/plain" });
+    response.end(content ?? "");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  context.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+/** Files of an installed package, to be served. */
+export async function packaged(name, file) {
+  return readFile(here(`node_modules/${name}/${file}`));
+}
