@@ -144,7 +144,9 @@ function drawLegend(layers) {
       const mark = document.createElement("i");
       mark.style.background = row.color;
       const text = Object.assign(document.createElement("span"), { textContent: plain(row.name), title: row.name });
-      name.append(mark, text);
+      const both = document.createElement("div");
+      both.append(mark, text);
+      name.append(both);
       const values = [row.now, row.peak].map((value) =>
         Object.assign(document.createElement("td"), { textContent: number(value) }),
       );
