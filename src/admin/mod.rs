@@ -30,6 +30,7 @@ use crate::protocol::head::Request;
 use crate::reactor::rooms::Shared;
 use crate::reactor::{Admission, App, Connections, Message, Next, ReactorMetrics, Verdict};
 use crate::store::Store;
+use assets::Assets;
 use guard::Guard;
 use history::{History, Range};
 use sampler::{INTERVAL, Sampler};
@@ -37,6 +38,15 @@ pub use start::{AdminError, AdminSettings, Listening, Running, listen};
 
 /// The default address: next to that of the rooms.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:1998";
+
+/// Fields of every answer that is no file: it is data, whatever a browser takes it for.
+const PRIVATE: [(&str, &str); 2] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+];
 
 /// What the admin side looks at.
 #[derive(Debug)]
@@ -55,6 +65,7 @@ pub struct Sources {
 #[derive(Debug)]
 struct Admin {
     guard: Guard,
+    assets: Assets,
     sources: Sources,
     sampler: Sampler,
     history: History,
@@ -70,6 +81,7 @@ impl Admin {
         let now = Instant::now();
         Self {
             guard,
+            assets: Assets::new(),
             sampler: Sampler::new(&sources, now),
             sources,
             history: History::default(),
@@ -128,7 +140,7 @@ impl Admin {
                     None => Response::text(400, &b"The range is 15m, 6h or 7d"[..]),
                 }
             }
-            _ => assets::find(path).unwrap_or(Response::text(404, &b"Not found"[..])),
+            _ => Response::text(404, &b"Not found"[..]),
         }
     }
 
@@ -167,10 +179,18 @@ impl App for Admin {
     ) -> Option<Verdict> {
         const CHALLENGE: (&str, &str) = ("WWW-Authenticate", r#"Basic realm="Ovation admin""#);
         let response = self.response(request);
-        let mut fields = assets::FIELDS.to_vec();
+        let mut fields = PRIVATE.to_vec();
         fields.extend((response.status == 401).then_some(CHALLENGE));
         response.encode_private(request, &fields, output);
         None
+    }
+
+    fn share(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+        let asset = self.assets.find(path_of(request.target))?;
+        // What is refused is answered as everything that is.
+        let may_have =
+            matches!(request.method, "GET" | "HEAD") && self.guard.check(request).is_ok();
+        may_have.then(|| asset.answer(request, output))
     }
 
     fn join(

@@ -1,12 +1,14 @@
 //! HTTP: which room a target names, the pages, and how answers are written. Request in, response
 //! out, pure.
 
+mod asset;
 mod origin;
 mod pages;
 mod query;
 mod response;
 mod route;
 
+pub use asset::{Asset, Audience};
 pub use origin::Origins;
 pub use pages::{PageSettings, Pages};
 pub use query::query_has;

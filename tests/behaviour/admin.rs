@@ -288,6 +288,9 @@ fn the_dashboard_is_served_with_all_that_it_asks_for() {
         files += 1;
     }
     assert!(files >= 3, "only {files} files");
+    let etag = page.field("ETag").expect("a tag");
+    let known = format!("If-None-Match: {etag}\r\n");
+    assert_eq!(ask(&admin, "GET", "/", &known).status, 304);
     let grafana = json(&admin, "/grafana.json");
     let names = metrics(&admin);
     let text = grafana.to_string();

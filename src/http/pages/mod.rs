@@ -4,13 +4,11 @@
 //! at the start: compressing, checksums, the heads of the answers. A request then copies a head,
 //! and shares the body with every connection that it is sent to.
 
-mod asset;
-
 use bytes::Bytes;
 
+use super::asset::{Asset, Audience};
 use super::route::path_of;
 use crate::protocol::head::Request;
-use asset::{Asset, Audience};
 
 /// What the pages are told by their server.
 #[derive(Debug, Clone, Copy, Default)]

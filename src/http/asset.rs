@@ -1,4 +1,4 @@
-//! One file of the pages in the forms in which it is sent, with their answers' heads.
+//! A file that is in the binary, in the forms in which it is sent, with their answers' heads.
 
 use std::io::Write;
 
@@ -6,11 +6,11 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::super::response::{connection, field, reason};
+use super::response::{connection, field, reason};
 use crate::protocol::head::Request;
 
 /// What a page may do: load from its own server and talk to it (`'self'` is `ws:` and `wss:` too),
-/// and no markup made of strings. It may be framed: slides embed the stage view.
+/// and no markup made of strings.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -18,18 +18,24 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// Always asked for again, which costs a 304: no page ever meets the script of another version.
 const CACHE_CONTROL: &str = "no-cache";
 
+/// Added for an operator's page: it must not be framed. Others may be, since slides embed the stage
+/// view.
+const NO_FRAMES: &str = "; frame-ancestors 'none'";
+
 /// Whose pages may load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
+pub enum Audience {
     /// This server's own.
     Own,
     /// Any site's.
     Any,
+    /// This server's own, and nobody may frame them.
+    Operator,
 }
 
 /// A file, plain and compressed.
 #[derive(Debug)]
-pub(super) struct Asset {
+pub struct Asset {
     plain: Form,
     gzip: Option<Form>,
 }
@@ -46,7 +52,8 @@ struct Form {
 }
 
 impl Asset {
-    pub(super) fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
+    /// Prepares a file.
+    pub fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
         let form =
             |body: Bytes, coding: Option<&str>| Form::new(content_type, body, coding, audience);
         Self {
@@ -56,7 +63,7 @@ impl Asset {
     }
 
     /// Appends the head of the answer to `output` and gives the body.
-    pub(super) fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
+    pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
         let gzip = self.gzip.as_ref();
         let form = match gzip.filter(|_| request.field("Accept-Encoding").is_some_and(accepts_gzip))
         {
@@ -102,11 +109,11 @@ impl Form {
         if let Some(coding) = coding {
             field(&mut fields, "Content-Encoding", coding);
         }
-        field(
-            &mut fields,
-            "Content-Security-Policy",
-            CONTENT_SECURITY_POLICY,
-        );
+        let policy = match audience {
+            Audience::Operator => [CONTENT_SECURITY_POLICY, NO_FRAMES].concat(),
+            Audience::Own | Audience::Any => CONTENT_SECURITY_POLICY.to_owned(),
+        };
+        field(&mut fields, "Content-Security-Policy", &policy);
         field(&mut fields, "X-Content-Type-Options", "nosniff");
         field(&mut fields, "Referrer-Policy", "no-referrer");
         Self {
