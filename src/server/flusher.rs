@@ -25,15 +25,15 @@ pub(super) struct Settings {
     pub(super) room_ttl: Option<Duration>,
 }
 
-/// Starts the thread. It ends when the store is told to stop waiting, with what came of the last
-/// flush. `ended` tells that it has, whatever the reason: a server that can't flush must not go
-/// on as if it could.
+/// Starts the thread. It ends when the store is told to stop waiting; whoever closes the store
+/// then flushes what is left. `ended` tells that it has ended, whatever the reason: a server that
+/// can't flush must not go on as if it could.
 pub(super) fn spawn(
     store: &Arc<Store>,
     table: &Arc<RoomTable>,
     settings: Settings,
     ended: Ended,
-) -> io::Result<JoinHandle<io::Result<()>>> {
+) -> io::Result<JoinHandle<()>> {
     let flusher = Flusher {
         store: Arc::clone(store),
         table: Arc::clone(table),
@@ -45,7 +45,7 @@ pub(super) fn spawn(
         .name("flusher".to_owned())
         .spawn(move || {
             let _ended = ended;
-            flusher.run()
+            flusher.run();
         })
 }
 
@@ -59,19 +59,19 @@ struct Flusher {
 }
 
 impl Flusher {
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self) {
         loop {
             let is_dirty = self.store.wait_until_dirty(self.next_task());
-            let mut flushed = Ok(());
+            if self.store.is_stopped() {
+                return;
+            }
             if is_dirty || !self.problems.is_empty() {
-                // What can't grow is counted in memory; the status says so.
+                // What can't grow is counted in memory, and what can't be flushed is flushed
+                // later: the status says so.
                 let _ = self.store.grow_ahead();
-                flushed = self.store.flush();
+                let _ = self.store.flush();
             }
             self.log_problems();
-            if self.store.is_stopped() {
-                return flushed;
-            }
             self.table.hibernate();
             self.expire();
             if is_dirty {

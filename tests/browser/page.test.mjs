@@ -250,13 +250,15 @@ test("who listens to the page is told now and then, and not twenty times a secon
 test("what has the focus can be seen", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
+  await page.bringToFront();
   for (const expected of ["brand", ...KINDS, "share", "second", "stage"]) {
     await page.keyboard.press("Tab");
-    const [id, outline] = await page.evaluate(() => {
-      const { id, firstChild } = document.activeElement;
-      return [id || firstChild.ariaLabel, getComputedStyle(document.activeElement).outlineStyle];
-    });
-    assert.deepEqual([id, outline], [expected, "solid"]);
+    const seen = () =>
+      page.evaluate(() => {
+        const { id, firstChild } = document.activeElement;
+        return [id || firstChild.ariaLabel, getComputedStyle(document.activeElement).outlineStyle];
+      });
+    await eventually(seen, [expected, "solid"]);
   }
 });
 

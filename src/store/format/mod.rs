@@ -62,10 +62,10 @@ pub(super) use header::{
 };
 pub use header::{HeaderError, VERSION, decode_header, encode_header};
 pub(super) use record::{
-    ACTIVE_WORD, COUNT_WORD, Fault, MARK_WORD, SEALED_WORD, Seal, active_mark, is_counter,
-    is_resetting, is_room, kind_words, read_active, room_of, seal_mark, set_resetting,
+    ACTIVE_WORD, COUNT_WORD, MARK_WORD, SEALED_WORD, Seal, active_mark, is_counter, is_resetting,
+    is_room, kind_words, read_active, room_of, seal_mark, set_resetting,
 };
-pub use record::{CounterRecord, Record, RoomRecord, decode, encode_counter, encode_room};
+pub use record::{CounterRecord, Fault, Record, RoomRecord, decode, encode_counter, encode_room};
 
 use std::sync::atomic::AtomicU64;
 

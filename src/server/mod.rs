@@ -208,10 +208,10 @@ pub fn serve(
         admin.stop();
     }
     store.stop_waiting();
-    let flushed = flusher
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the flusher panicked")));
-    let closed = flushed.and_then(|()| store.close());
+    let closed = match flusher.join() {
+        Ok(()) => store.close(),
+        Err(_) => Err(io::Error::other("the flusher panicked")),
+    };
     report(&metrics);
     remove_sockets(&addresses);
     remove_sockets(&admin_addresses);
