@@ -137,7 +137,7 @@ pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut
 
 /// Which page may read the answer.
 fn encode_cors(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
-    if let Some(origin) = origins.header(request.origin) {
+    if let Some(origin) = origins.header(request) {
         field(output, "Access-Control-Allow-Origin", origin);
         if origin != "*" {
             field(output, "Vary", "Origin");

@@ -71,6 +71,8 @@ fn pages_of_other_origins_are_turned_away() {
         ("Origin: https://c.example\r\n", 403, 403),
         ("Origin: http://a.example\r\n", 403, 403),
         ("Origin: https://a.example.evil.example\r\n", 403, 403),
+        // The server's own page, under the name by which it is asked.
+        ("Origin: https://ovation.test\r\n", 101, 200),
         ("Origin: null\r\n", 403, 403),
     ] {
         let mut upgrade = Http::connect(&server);

@@ -209,7 +209,7 @@ impl Rooms {
         request: &Request<'_>,
         body: &[u8],
     ) -> (Response<'static>, Option<Verdict>) {
-        if !self.shared.origins.allow(request.origin) {
+        if !self.shared.origins.allow(request) {
             return (
                 Response::text(403, &b"This origin is not allowed"[..]),
                 None,
@@ -298,7 +298,7 @@ impl App for Rooms {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Result<Membership, Response<'static>> {
-        if !self.shared.origins.allow(request.origin) {
+        if !self.shared.origins.allow(request) {
             return Err(Response::text(403, &b"This origin is not allowed"[..]));
         }
         let shared = Arc::clone(&self.shared);
@@ -320,7 +320,7 @@ impl App for Rooms {
         let Route::Room { party, room } = &shared.router.route(request.target) else {
             return None;
         };
-        if !shared.origins.allow(request.origin) {
+        if !shared.origins.allow(request) {
             return None;
         }
         encode_stream_head(request, &shared.origins, first);
