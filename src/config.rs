@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
-use crate::admin::{AdminSettings, DEFAULT_ADMIN};
+use crate::admin::{AdminSettings, DEFAULT_ADMIN, DEFAULT_ADMIN_MAX_CONNECTIONS};
 use crate::http::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
@@ -71,6 +71,11 @@ pub struct ServeArgs {
     /// with any user name. Needed for an address that is not of this machine alone
     #[arg(long, value_name = "FILE", env = "OVATION_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
+
+    /// The most connections to the admin side
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ADMIN_MAX_CONNECTIONS,
+          value_parser = ranged(1, MAX_CONNECTIONS))]
+    pub admin_max_connections: usize,
 
     /// Reactor threads; one for each core if not given
     #[arg(long, value_name = "N", env = "OVATION_REACTORS", value_parser = ranged(1, MAX_REACTORS))]
@@ -270,6 +275,7 @@ impl ServeArgs {
             address,
             is_explicit: self.admin.is_some(),
             token_file: self.admin_token_file.clone(),
+            max_connections: self.admin_max_connections,
         })
     }
 

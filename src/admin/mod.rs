@@ -34,7 +34,9 @@ use assets::Assets;
 use guard::Guard;
 use history::{History, Range};
 use sampler::{INTERVAL, Sampler};
-pub use start::{AdminError, AdminSettings, Listening, Running, listen};
+pub use start::{
+    AdminError, AdminSettings, DEFAULT_ADMIN_MAX_CONNECTIONS, Listening, Running, listen,
+};
 
 /// The default address: next to that of the rooms.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:1998";

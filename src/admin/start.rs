@@ -18,8 +18,8 @@ use crate::reactor::{
     Admission, Bell, BindError, Limits, ListenAddress, Reactor, Seed, SocketOptions, bind,
 };
 
-/// Connections that the admin side has at once.
-const MAX_CONNECTIONS: usize = 64;
+/// The default of the most connections that the admin side has at once.
+pub const DEFAULT_ADMIN_MAX_CONNECTIONS: usize = 64;
 /// The largest body of a request to it, in bytes: it reads none.
 const MAX_BODY_BYTES: usize = 1024;
 /// How often a listener that gets nothing is told that the server is there.
@@ -34,6 +34,8 @@ pub struct AdminSettings {
     pub is_explicit: bool,
     /// The file that has the token.
     pub token_file: Option<PathBuf>,
+    /// The most connections at once.
+    pub max_connections: usize,
 }
 
 /// Why the admin side can't start.
@@ -79,6 +81,7 @@ impl AdminError {
 pub struct Listening {
     seed: Seed,
     guard: Guard,
+    max_connections: usize,
     /// Where it listens.
     pub addresses: Vec<ListenAddress>,
 }
@@ -118,6 +121,7 @@ pub fn listen(settings: &AdminSettings) -> Result<Option<Listening>, AdminError>
     Ok(Some(Listening {
         seed,
         guard: Guard::new(token, name),
+        max_connections: settings.max_connections,
         addresses,
     }))
 }
@@ -161,7 +165,7 @@ impl Listening {
             ping_interval: Some(PING_INTERVAL),
             ..Limits::default()
         };
-        let admission = Admission::new(MAX_CONNECTIONS, None, 0);
+        let admission = Admission::new(self.max_connections, None, 0);
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {

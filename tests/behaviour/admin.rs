@@ -530,3 +530,23 @@ fn no_reactor_keeps_the_admin_address_alive() {
     assert_eq!(before, 4 * 3, "a listener and a pair for each");
     drop(kept);
 }
+
+#[test]
+fn more_connections_than_the_admin_side_may_have_are_turned_away() {
+    let (server, address) = start(&["--admin-max-connections", "2"]);
+    let held: Vec<Http> = (0..2)
+        .map(|_| {
+            let mut http = Http::connect_to(&address);
+            http.send(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+            assert_eq!(http.response().status, 200);
+            http
+        })
+        .collect();
+    assert_eq!(get(&address, "/healthz").status, 503);
+    // The rooms have limits of their own.
+    assert_eq!(Http::connect(&server).get("/party/talk").status, 200);
+    drop(held);
+    eventually("there is place again", || {
+        get(&address, "/healthz").status == 200
+    });
+}

@@ -366,3 +366,12 @@ fn of_servers_that_start_at_once_on_one_file_exactly_one_runs() {
         member.wait_for(|counts| counts.of("love") == round + 1);
     }
 }
+
+#[test]
+fn a_time_to_live_that_is_too_short_to_be_known_is_refused() {
+    for wrong in ["5s", "soon", "0"] {
+        let failed = refused(directory().path(), &["--room-ttl", wrong]);
+        assert_eq!(failed.code, Some(2), "{wrong}");
+        assert!(failed.message.contains("--room-ttl"), "{}", failed.message);
+    }
+}
