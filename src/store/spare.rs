@@ -1,6 +1,9 @@
 //! Rooms and counters that the file has no place for, because it can't grow: they are kept in
 //! memory, and move into the file once it can. What is counted in them lives only as long as
 //! the process until then, which [`Status`](super::Status) says.
+//!
+//! A spare cell is used once in the life of a process: whoever was about to add to it when its
+//! counter moved may be late. So all times in which the file can't grow share one limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
