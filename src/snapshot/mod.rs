@@ -24,6 +24,9 @@ use crate::config::{DEFAULT_SNAPSHOT, room_ttl};
 use crate::store::{DamageReport, OpenError, StoreError};
 use lines::LineError;
 
+/// How often work begins anew because a server has given cells to other rooms meanwhile.
+const MAX_TRIES: usize = 5;
+
 /// Look at, check, copy or compact a snapshot file
 ///
 /// Exits with 0 if all went well, 1 if the system failed, 2 for wrong usage or input, 4 for a

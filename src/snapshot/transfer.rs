@@ -6,12 +6,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::lines::{self, LineError, MAX_LINE_BYTES};
-use super::{SnapshotError, progress};
+use super::{MAX_TRIES, SnapshotError, progress};
 use crate::figures::whole;
 use crate::store::{Lock, MAX_FILE_BYTES, Rewrite, RoomContents, Snapshot, StoreLimits};
-
-/// How often a backup begins anew because the server gave cells to other rooms meanwhile.
-const MAX_TRIES: usize = 5;
 
 /// Files that are written by tools may be as large as can be: what a server takes, its own
 /// limits say.
@@ -44,9 +41,13 @@ pub(super) fn export(
     let snapshot = Snapshot::open(path)?;
     match to {
         None => write_lines(&snapshot, &mut BufWriter::new(&mut *output))?,
+        // Never one that is there: it might be the snapshot itself.
         Some(to) => {
             let failed = || SnapshotError::io(format!("write {}", to.display()));
-            let file = File::create(to).map_err(failed())?;
+            let file = File::create_new(to).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => SnapshotError::Exists(to.to_owned()),
+                _ => failed()(error),
+            })?;
             write_lines(&snapshot, &mut BufWriter::new(&file))?;
             file.sync_all().map_err(failed())?;
         }
@@ -68,7 +69,14 @@ fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), Snaps
             .and_then(|line| writeln!(output, "{line}"))
             .map_err(SnapshotError::io("write the rooms"))?;
     }
-    output.flush().map_err(SnapshotError::io("write the rooms"))
+    output
+        .flush()
+        .map_err(SnapshotError::io("write the rooms"))?;
+    if snapshot.is_current() {
+        return Ok(());
+    }
+    let busy = io::Error::other("the server has removed rooms meanwhile; try again");
+    Err(SnapshotError::io("be sure of all rooms")(busy))
 }
 
 /// Adds the rooms of JSON Lines to those of the file.
@@ -85,10 +93,31 @@ pub(super) fn import(
         }
         None => Box::new(io::stdin().lock()),
     };
-    // Held until the new file is in the place of the old.
-    let _lock = path.exists().then(|| Lock::of(path)).transpose()?;
+    // Held until the new file is in the place of the old, or of nothing.
+    let is_new = !path.exists();
+    let _lock = Lock::of(path, true)?;
+    let imported = import_into(path, &name, input).inspect_err(|_| {
+        if is_new {
+            // Nobody else can have used what was made for the lock.
+            let _ = std::fs::remove_file(path);
+        }
+    })?;
+    writeln!(
+        output,
+        "{}: {} rooms imported",
+        path.display(),
+        whole(imported)
+    )
+    .map_err(SnapshotError::io("say so"))
+}
+
+/// Writes the file anew with the rooms of the input. Gives how many these are.
+fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, SnapshotError> {
     let rewrite = Rewrite::begin(path, &limits())?;
-    if path.exists() {
+    let length = std::fs::metadata(path)
+        .map_err(SnapshotError::io("look at the file"))?
+        .len();
+    if length > 0 {
         let old = open_whole(path)?;
         let bar = progress(old.rooms(), "Copying");
         bar.wrap_iter(old.contents())
@@ -98,7 +127,7 @@ pub(super) fn import(
     let mut input = BufReader::new(input);
     for number in 1.. {
         let failed = |source| SnapshotError::Line {
-            input: name.clone(),
+            input: name.to_owned(),
             number,
             source,
         };
@@ -114,13 +143,7 @@ pub(super) fn import(
         }
     }
     rewrite.finish()?;
-    writeln!(
-        output,
-        "{}: {} rooms imported",
-        path.display(),
-        whole(imported)
-    )
-    .map_err(SnapshotError::io("say so"))
+    Ok(imported)
 }
 
 /// A line with its end, or as much of it as shows that it is too long.
@@ -137,7 +160,7 @@ pub(super) fn compact(
     room_ttl: Option<Duration>,
     output: &mut impl Write,
 ) -> Result<(), SnapshotError> {
-    let _lock = Lock::of(path)?;
+    let _lock = Lock::of(path, false)?;
     let old = open_whole(path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
@@ -184,7 +207,7 @@ pub(super) fn backup(
         bar.wrap_iter(snapshot.contents())
             .try_for_each(|room| rewrite.add(&room))?;
         if snapshot.is_current() {
-            rewrite.finish()?;
+            rewrite.finish_new()?;
             let rooms = whole(snapshot.rooms() as u64);
             return writeln!(output, "{}: {rooms} rooms copied", copy.display())
                 .map_err(SnapshotError::io("say so"));

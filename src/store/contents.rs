@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
 use super::format::{
-    self, CELL_BYTES, CLOSED_WORD, FIRST_CELL, FREED_WORD, HeaderError, OWNER_WORD,
+    self, CELL_BYTES, CLOSED_WORD, FIRST_CELL, FREED_WORD, HeaderError, OWNER_WORD, Resetting,
 };
 use super::index::name_at;
 use super::mapping::{Cells, View};
@@ -57,18 +57,23 @@ impl Snapshot {
             reason,
         };
         let file = File::open(path).map_err(OpenError::io(path, "open it"))?;
-        let metadata = file.metadata();
-        let length_bytes = metadata.map_err(OpenError::io(path, "look at it"))?.len();
-        let cells = u32::try_from(length_bytes / CELL_BYTES as u64).unwrap_or(u32::MAX / 2);
-        if cells < FIRST_CELL {
-            return Err(unreadable(HeaderError::Truncated(length_bytes)));
-        }
-        let view = View::of_file(&file, cells).map_err(OpenError::io(path, "map it"))?;
+        let length = || {
+            let metadata = file.metadata();
+            metadata.map_err(OpenError::io(path, "look at it"))
+        };
         for _ in 0..MAX_LOOKS {
+            let length_bytes = length()?.len();
+            let cells = u32::try_from(length_bytes / CELL_BYTES as u64).unwrap_or(u32::MAX / 2);
+            if cells < FIRST_CELL {
+                return Err(unreadable(HeaderError::Truncated(length_bytes)));
+            }
+            let view = View::of_file(&file, cells).map_err(OpenError::io(path, "map it"))?;
             let stamp = stamp_of(&view);
             format::decode_header(&view.read(0)).map_err(unreadable)?;
             let survey = survey(&view);
-            if stamp_of(&view) == stamp {
+            // The header may speak of what a server has added since.
+            let has_grown = length()?.len() > length_bytes && survey.damage.total() > 0;
+            if stamp_of(&view) == stamp && !has_grown {
                 return Ok(Self {
                     view,
                     survey,
@@ -168,11 +173,15 @@ pub(super) fn contents<'a>(
     rooms.into_iter().filter_map(move |room| {
         let (party, name) = name_at(cells, room)?;
         let head = cells.read(room);
-        let is_resetting = format::is_resetting(&head) == Ok(true);
+        let resetting = format::read_resetting(&head).unwrap_or(Resetting::No);
         let counters = survey.index.counters_of(cells, room);
-        let counts = counters.filter_map(|(cell, record)| {
-            let count = proven_count(&cells.read(cell), survey.is_closed)?;
-            Some((record.kind, if is_resetting { 0 } else { count }))
+        // Where cells are used anew meanwhile, one may belong to another room by now.
+        let own = counters.filter(move |(_, record)| record.room == room);
+        let counts = own.filter_map(|(cell, record)| {
+            let counter = cells.read(cell);
+            let count = proven_count(&counter, survey.is_closed)?;
+            let is_gone = resetting.takes(&counter);
+            Some((record.kind, if is_gone { 0 } else { count }))
         });
         Some(RoomContents {
             party,

@@ -25,6 +25,7 @@ pub(super) struct Dirty {
     bits: Mapping,
     is_dirty: AtomicBool,
     is_stopped: AtomicBool,
+    is_urgent: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -37,6 +38,7 @@ impl Dirty {
             bits: Mapping::anonymous(cells, cells)?,
             is_dirty: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
+            is_urgent: AtomicBool::new(false),
             lock: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -109,13 +111,22 @@ impl Dirty {
         self.is_stopped.load(Ordering::SeqCst)
     }
 
-    /// Waits for `time`, or until stopped. A mark made meanwhile does not end the wait.
+    /// Ends the wait and the rest: what is needed can't wait for the next flush.
+    pub(super) fn urge(&self) {
+        if !self.is_urgent.swap(true, Ordering::SeqCst) {
+            self.wake();
+            self.notify();
+        }
+    }
+
+    /// Waits for `time`, or until urged or stopped. A mark made meanwhile does not end the wait.
     pub(super) fn rest(&self, time: Duration) {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // A poisoned lock guards nothing.
-        let _ = self
-            .changed
-            .wait_timeout_while(guard, time, |()| !self.is_stopped());
+        let _ = self.changed.wait_timeout_while(guard, time, |()| {
+            !self.is_stopped() && !self.is_urgent.load(Ordering::SeqCst)
+        });
+        self.is_urgent.store(false, Ordering::SeqCst);
     }
 
     fn notify(&self) {

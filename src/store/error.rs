@@ -115,6 +115,9 @@ pub enum StoreError {
     /// The file can't grow.
     #[error("the snapshot can't grow: {0}; {remedy}", remedy = remedy(.0))]
     Grow(#[source] io::Error),
+    /// The file has not grown in time. It does that off the reactors, and ahead of them.
+    #[error("the snapshot has not grown in time; look at the disk")]
+    Late,
     /// The file can't be written.
     #[error("the snapshot can't be written: {0}; {remedy}", remedy = remedy(.0))]
     Sync(#[source] io::Error),

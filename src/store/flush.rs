@@ -7,8 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::counter::Core;
 use super::dirty::PAGE_CELLS;
-use super::format::{self, ACTIVE_WORD, CLOSED_WORD, COUNT_WORD, MARK_WORD, SEALED_WORD, Seal};
+use super::format::{
+    self, ACTIVE_WORD, CLOSED_WORD, COUNT_WORD, DIGEST_CELL, DIGEST_WORD, MARK_WORD, SEALED_WORD,
+    Seal,
+};
 use super::mapping::Cells;
+use super::survey::digest;
 
 /// When a room was last active is written down this often, in seconds.
 const ACTIVE_GRANULARITY: u32 = 60;
@@ -33,10 +37,9 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    /// A flush begins. Returns whether the last one failed.
-    pub(super) fn begin(&mut self) -> bool {
+    /// A flush begins.
+    pub(super) fn begin(&mut self) {
         self.running_since = Some(Instant::now());
-        self.error.is_some()
     }
 
     /// It has ended.
@@ -81,11 +84,10 @@ impl Flushes {
 }
 
 /// Seals and syncs what has changed in the first `used_cells`, and says how many pages that was.
-/// Whoever calls holds the maintenance lock, so nobody else seals, resets or frees. `is_again`
-/// says that the last one failed.
-pub(super) fn flush(core: &Core, used_cells: u32, is_again: bool) -> io::Result<usize> {
+/// Whoever calls holds the maintenance lock, so nobody else seals, resets or frees.
+pub(super) fn flush(core: &Core, used_cells: u32) -> io::Result<usize> {
     let mut pages = core.dirty.take(used_cells);
-    let synced = write(core, &mut pages, is_again);
+    let synced = write(core, &mut pages);
     if synced.is_err() {
         for page in &pages {
             core.dirty.mark(page * PAGE_CELLS);
@@ -94,17 +96,13 @@ pub(super) fn flush(core: &Core, used_cells: u32, is_again: bool) -> io::Result<
     synced.map(|()| pages.len())
 }
 
-fn write(core: &Core, pages: &mut Vec<u32>, is_again: bool) -> io::Result<()> {
+fn write(core: &Core, pages: &mut Vec<u32>) -> io::Result<()> {
     if core.memory.file.sync_length()? && !pages.contains(&0) {
         pages.push(0);
     }
     let now = unix_seconds();
     for index in 0..pages.len() {
         seal_page(core, pages[index], now, pages);
-    }
-    if is_again {
-        // The kernel takes pages for clean once it has tried to write them, even in vain.
-        pages.iter().for_each(|page| touch(core, *page));
     }
     let first = pages.iter().min().map_or(0, |page| page * PAGE_CELLS);
     let end = pages.iter().max().map_or(0, |page| (page + 1) * PAGE_CELLS);
@@ -167,22 +165,18 @@ pub(super) fn set_active(core: &Core, room: u32, at: u32, in_any_case: bool) -> 
     is_later
 }
 
-/// Makes the page dirty for the kernel, without a change.
-fn touch(core: &Core, page: u32) {
-    let word = &core.memory.file.cell(page * PAGE_CELLS)[0];
-    let value = word.load(Ordering::Relaxed);
-    // If it fails, another has just written to it.
-    let _ = word.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
-}
-
 impl Core {
     /// Says in the header that all counts are sealed, and that no more will come; or that some
-    /// will. Waits for the disk.
+    /// will. Waits for the disk. Mark and digest are in one sector.
     pub(super) fn set_closed(&self, used_cells: Option<u32>) -> io::Result<()> {
         let file = &self.memory.file;
         let header = file.read(0);
         let mark = used_cells.map_or(0, |used| format::closed_mark(&header, used));
         if header[CLOSED_WORD] != mark {
+            if let Some(used) = used_cells {
+                let digest = format::digest_mark(&header, digest(&**file, used));
+                file.cell(DIGEST_CELL)[DIGEST_WORD].store(digest, Ordering::Relaxed);
+            }
             file.cell(0)[CLOSED_WORD].store(mark, Ordering::Relaxed);
             file.sync(0..format::FIRST_CELL)?;
         }

@@ -43,10 +43,10 @@ impl FreeCells {
         self.freed_cells
     }
 
-    /// Cells for a new record: freed ones, or the next.
+    /// Cells for a new record: freed ones, or the next. It never waits for the disk.
     ///
     /// # Errors
-    /// [`StoreError`] if the file would have to grow and can't.
+    /// [`StoreError`] if the file would have to grow.
     pub(super) fn allocate(&mut self, map: &Map, cells: u32) -> Result<u32, StoreError> {
         let fits = |(_, length): &(&u32, &u32)| **length >= cells;
         if let Some((&start, &length)) = self.runs.iter().take(MAX_PROBES).find(fits) {
@@ -60,7 +60,11 @@ impl FreeCells {
         let cell = self.next_cell;
         let end = cell.checked_add(cells).ok_or(StoreError::Full)?;
         if end > map.cells() {
-            map.grow_to(end)?;
+            match map.has_file() {
+                true if end > map.max_cells() => return Err(StoreError::Full),
+                true => return Err(StoreError::Late),
+                false => map.grow_to(end)?,
+            }
         }
         self.next_cell = end;
         Ok(cell)

@@ -7,11 +7,14 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use super::dirty::PAGE_CELLS;
 use super::disk::Disk;
 use super::error::{OpenError, StoreError};
-use super::format::{self, CELL_BYTES, FIRST_CELL, HeaderError, LENGTH_WORD, OWNER_WORD};
+use super::format::{
+    self, CELL_BYTES, Cell, DIGEST_CELL, FIRST_CELL, HeaderError, LENGTH_WORD, OWNER_WORD,
+    REWRITE_WORD,
+};
 use super::mapping::{Cells, Mapping, View};
 use super::survey::{Survey, survey};
 
@@ -24,10 +27,10 @@ pub const MAX_FILE_BYTES: u64 = 128 << 30;
 /// The file grows by this, or by an eighth of itself if that is more.
 const SEGMENT_BYTES: u64 = 1 << 20;
 const CELL: u64 = CELL_BYTES as u64;
-/// Cells that are kept ready for the next records.
-const CELLS_AHEAD: u32 = (SEGMENT_BYTES / CELL / 2) as u32;
-/// How long a file that could not grow is not tried again.
-const GROW_RETRY: Duration = Duration::from_secs(1);
+/// Cells that are kept ready for the next records, where there is space for so many.
+const CELLS_AHEAD: u32 = 1 << 15;
+/// Cells that are kept ready where there is not.
+const FEW_CELLS_AHEAD: u32 = 1 << 13;
 
 // The highest bit of a cell's number is free for the cells that are not in the file.
 const _: () = assert!(MAX_FILE_BYTES / CELL <= 1 << 31);
@@ -39,8 +42,8 @@ pub(super) struct Map {
     file: Option<File>,
     path: PathBuf,
     disk: Box<dyn Disk>,
-    /// Held by the one thread that grows the file; what came of it when it last failed.
-    growth: Mutex<Option<(Instant, io::ErrorKind)>>,
+    /// Held by the one thread that grows the file.
+    growth: Mutex<()>,
 }
 
 impl Deref for Map {
@@ -67,6 +70,7 @@ impl Map {
                 reason: HeaderError::Truncated(length_bytes),
             });
         }
+        refuse_foreign(&file, path)?;
         let max_cells = max_cells(max_file_bytes);
         if length_bytes > u64::from(max_cells) * CELL {
             return Err(OpenError::TooLarge {
@@ -82,6 +86,9 @@ impl Map {
             disk,
             growth: Mutex::default(),
         };
+        // Before anything is written, or read on a file system in memory: a hole would have to
+        // be filled then, and where it can't be that raises SIGBUS.
+        map.fill_holes().map_err(failed("allocate it"))?;
         if length_bytes == 0 {
             map.grow_to(FIRST_CELL).map_err(|error| {
                 failed("allocate it")(match error {
@@ -120,6 +127,12 @@ impl Map {
         }
     }
 
+    /// Such a mapping, if there is a file and it can be had.
+    pub(super) fn view(&self) -> Option<View> {
+        let file = self.file.as_ref()?;
+        View::of_file(file, self.cells()).ok()
+    }
+
     pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
     }
@@ -137,10 +150,10 @@ impl Map {
 
     /// Gives blocks to what a copy of the file may have left as holes: writing to one on a full
     /// disk would raise SIGBUS.
-    pub(super) fn fill_holes(&self) -> io::Result<()> {
+    fn fill_holes(&self) -> io::Result<()> {
         match &self.file {
-            Some(file) => self.disk.allocate(file, 0..self.cells()),
-            None => Ok(()),
+            Some(file) if self.cells() > 0 => self.disk.allocate(file, 0..self.cells()),
+            _ => Ok(()),
         }
     }
 
@@ -152,15 +165,10 @@ impl Map {
         if cells > self.max_cells() {
             return Err(StoreError::Full);
         }
-        let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let _growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.cells();
         if cells <= held {
             return Ok(());
-        }
-        if let Some((at, kind)) = *growth
-            && at.elapsed() < GROW_RETRY
-        {
-            return Err(StoreError::Grow(kind.into()));
         }
         let held_bytes = u64::from(held) * CELL;
         let wanted =
@@ -169,29 +177,63 @@ impl Map {
         let grown = wanted.min(u64::from(self.max_cells())) as u32;
         if let Some(file) = &self.file {
             let allocated = self.disk.allocate(file, held..grown);
-            *growth = allocated
-                .as_ref()
-                .err()
-                .map(|error| (Instant::now(), error.kind()));
             allocated.map_err(StoreError::Grow)?;
         }
         self.extend_to(grown);
         Ok(())
     }
 
-    /// Makes sure that the next records find room, so that whoever writes them need not wait for
-    /// the file to grow.
+    /// Makes sure that the next records find room: whoever writes them does not wait for the
+    /// file to grow.
     pub(super) fn grow_ahead(&self, used_cells: u32) -> Result<(), StoreError> {
-        let ahead = used_cells.saturating_add(CELLS_AHEAD);
-        self.grow_to(ahead.min(self.max_cells()))
+        let grow = |ahead| {
+            let cells = used_cells.saturating_add(ahead);
+            self.grow_to(cells.min(self.max_cells()))
+        };
+        grow(CELLS_AHEAD).or_else(|_| grow(FEW_CELLS_AHEAD))
     }
 
-    /// Writes what has changed of `cells` to the disk and waits for it.
+    /// Whether less is ready for the next records than may be needed before the next flush.
+    pub(super) fn is_running_low(&self, used_cells: u32) -> bool {
+        self.cells() < self.max_cells() && self.cells() - used_cells < CELLS_AHEAD / 2
+    }
+
+    /// Writes what has changed of `cells` to the disk and waits for it; all cells, if that has
+    /// failed before: the kernel takes pages for clean once it has tried to write them, even in
+    /// vain, and tells only one of those who ask. The file remembers that across the death of
+    /// the process.
     pub(super) fn sync(&self, cells: Range<u32>) -> io::Result<()> {
         if self.file.is_none() || cells.is_empty() {
             return Ok(());
         }
-        self.disk.sync_cells(&self.mapping, cells)
+        let rewrite = &self.cell(DIGEST_CELL)[REWRITE_WORD];
+        let is_again = rewrite.load(Ordering::Relaxed) != 0;
+        let cells = if is_again { 0..self.cells() } else { cells };
+        if is_again {
+            (0..cells.end)
+                .step_by(PAGE_CELLS as usize)
+                .for_each(|it| self.touch(it));
+        }
+        let synced = self.disk.sync_cells(&self.mapping, cells);
+        match &synced {
+            Ok(()) if is_again => rewrite.store(0, Ordering::Relaxed),
+            Ok(()) => {}
+            Err(_) => rewrite.store(1, Ordering::Relaxed),
+        }
+        synced
+    }
+
+    /// Whether everything must be written again.
+    pub(super) fn must_rewrite(&self) -> bool {
+        self.read(DIGEST_CELL)[REWRITE_WORD] != 0
+    }
+
+    /// Makes the page of a cell dirty for the kernel, without a change.
+    fn touch(&self, cell: u32) {
+        let word = &self.cell(cell)[0];
+        let value = word.load(Ordering::Relaxed);
+        // If it fails, another has just written to it.
+        let _ = word.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Makes the file's size safe, and writes it down in the header, for the next sync: a file
@@ -254,13 +296,62 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the file, which must be there, and changes nothing.
+    /// Locks the file, which must be there unless it may be created, and changes nothing but the
+    /// name of its holder.
     ///
     /// # Errors
     /// [`OpenError::Io`] and [`OpenError::Locked`].
-    pub fn of(path: &Path) -> Result<Self, OpenError> {
-        let _file = open_locked(path, false)?;
-        Ok(Self { _file })
+    pub fn of(path: &Path, may_create: bool) -> Result<Self, OpenError> {
+        let file = open_locked(path, may_create)?;
+        let length = file
+            .metadata()
+            .map_err(OpenError::io(path, "look at it"))?
+            .len();
+        if length >= u64::from(FIRST_CELL) * CELL {
+            // For whoever is refused meanwhile.
+            let pid = u64::from(std::process::id()).to_le_bytes();
+            file.write_all_at(&pid, OWNER_WORD as u64 * 8)
+                .map_err(OpenError::io(path, "write it"))?;
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+/// Refuses what is certainly no snapshot before anything is done to it.
+fn refuse_foreign(file: &File, path: &Path) -> Result<(), OpenError> {
+    let failed = |action| OpenError::io(path, action);
+    let mut bytes = [0; CELL_BYTES];
+    file.read_at(&mut bytes, 0).map_err(failed("read it"))?;
+    let mut header = Cell::default();
+    for (word, piece) in header.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = piece
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    }
+    match format::decode_header(&header) {
+        Ok(()) | Err(HeaderError::Checksum) => Ok(()),
+        // It may be one that was only just created.
+        Err(_) if header[0] == 0 && is_zero_from(file, CELL).map_err(failed("read it"))? => Ok(()),
+        Err(reason) => Err(OpenError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        }),
+    }
+}
+
+/// Whether nothing but zeros follows.
+fn is_zero_from(file: &File, mut at: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; SEGMENT_BYTES as usize];
+    loop {
+        let length = file.read_at(&mut bytes, at)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        if bytes[..length].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += length as u64;
     }
 }
 

@@ -126,9 +126,12 @@ impl Cells for Mapping {
 
     #[inline]
     fn read(&self, index: u32) -> Cell {
-        let cell = self.cell(index).each_ref();
-        let copy = cell.map(|word| word.load(Ordering::Relaxed));
+        let cell = self.cell(index);
+        // The word that commits a record before those that it commits.
+        let first = cell[0].load(Ordering::Relaxed);
         fence(Ordering::Acquire);
+        let mut copy = cell.each_ref().map(|word| word.load(Ordering::Relaxed));
+        copy[0] = first;
         copy
     }
 }

@@ -20,10 +20,11 @@
 //!   counted, and none is counted twice.
 //! - The machine dies: at most what was counted since the last flush is lost. What remains are
 //!   counts that there were; no name is corrupt; the next server starts by itself.
-//! - The file can't grow (full disk, limit on file sizes): new rooms and kinds are counted in
-//!   memory, up to [`StoreLimits::max_spare_bytes`], and move into the file as soon as it can
-//!   grow. Only the death of the process before that loses them. Counts that are in the file go
-//!   on there: their blocks are allocated, so writing to them never needs space.
+//! - The file can't grow, or not in time (full disk, limit on file sizes, a disk that hangs): new
+//!   rooms and kinds are counted in memory, up to [`StoreLimits::max_spare_bytes`], and move into
+//!   the file as soon as it can grow. Only the death of the process before that loses them.
+//!   Counts that are in the file go on there: their blocks are allocated, so writing to them
+//!   never needs space.
 //! - The disk fails (EIO): the counts stay in the page cache, and what could not be written is
 //!   written again with the next flush.
 //! - A foreign file, or one of another version: refused, and left as it was.
@@ -71,7 +72,7 @@ use dirty::{Dirty, PAGE_CELLS};
 use disk::{Disk, FileSystem};
 pub use error::{OpenError, StoreError};
 use flush::{Flushes, unix_seconds};
-use format::{ACTIVE_WORD, COUNT_WORD, HeaderError, OWNER_WORD};
+use format::{ACTIVE_WORD, COUNT_WORD, HeaderError, OWNER_WORD, Resetting};
 use index::Index;
 use map::Map;
 pub use map::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, MIN_FILE_BYTES};
@@ -229,7 +230,6 @@ impl Store {
                 damage: survey.damage,
             });
         }
-        map.fill_holes().map_err(failed("allocate it"))?;
         let spare_cells = limits.max_spare_bytes / format::CELL_BYTES as u64;
         let spare_cells =
             u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
@@ -247,10 +247,11 @@ impl Store {
                 file: map,
             },
         };
+        let is_crashed = !survey.is_closed && !is_new;
         let report = OpenReport {
             rooms: survey.index.len(),
             counters: survey.counters,
-            was_closed: survey.is_closed || is_new,
+            was_closed: !is_crashed,
             restored_counts: survey.repairs.behind.len(),
             finished_resets: survey.repairs.resetting.len(),
             leftovers: survey.repairs.leftovers.len(),
@@ -272,13 +273,19 @@ impl Store {
         store.core.set_closed(None).map_err(failed("write it"))?;
         store.core.memory.file.cell(0)[OWNER_WORD]
             .store(u64::from(std::process::id()), Ordering::Relaxed);
-        store
-            .repair(survey.repairs)
-            .map_err(failed("repair what a crash left of it"))?;
+        if is_crashed {
+            let repaired = store.repair(survey.repairs);
+            repaired.map_err(failed("repair what a crash left of it"))?;
+        }
+        if store.core.memory.file.must_rewrite() {
+            store.core.mark(0);
+        }
         Ok((store, report))
     }
 
-    /// Sets right what a crash has left.
+    /// Sets right what a crash has left. Waits for the disk: what this process sees in the page
+    /// cache, such as cells that the last one has freed, must be on it before anything builds
+    /// on that.
     fn repair(&self, repairs: Repairs) -> io::Result<()> {
         let file = &self.core.memory.file;
         let mut index = self.index();
@@ -289,20 +296,19 @@ impl Store {
         for page in repairs.unsealed {
             self.core.mark(page * PAGE_CELLS);
         }
-        for room in &repairs.resetting {
+        for (room, resetting) in &repairs.resetting {
             for counter in index.places.counter_cells(*room) {
-                retire::zero(self, counter);
+                if resetting.takes(&file.read(counter)) {
+                    retire::zero(self, counter);
+                }
             }
         }
         for cell in &repairs.leftovers {
             file.free(*cell);
         }
-        if repairs.resetting.is_empty() && repairs.leftovers.is_empty() {
-            return Ok(());
-        }
         file.sync(0..index.places.free.next_cell())?;
-        for room in &repairs.resetting {
-            format::set_resetting(&file.cell(*room)[format::MARK_WORD], false);
+        for (room, _) in &repairs.resetting {
+            format::set_resetting(&file.cell(*room)[format::MARK_WORD], Resetting::No);
             self.core.mark(*room);
         }
         for cell in repairs.leftovers {
@@ -342,7 +348,7 @@ impl Store {
         };
         memory.write_record(cell, &cells);
         index.places.insert(cell, party, room);
-        self.wrote(cell, &cells);
+        self.wrote(&index, cell, &cells);
         Ok(RoomId(cell))
     }
 
@@ -378,7 +384,7 @@ impl Store {
         // What belongs to a room that is not in the file can't be there before it.
         let in_file = match room & SPARE {
             0 => index.places.free.allocate(&memory.file, 1),
-            _ => Err(StoreError::Grow(io::ErrorKind::StorageFull.into())),
+            _ => Err(StoreError::Late),
         };
         let cell = match in_file {
             Ok(cell) => cell,
@@ -390,7 +396,7 @@ impl Store {
         memory.write_record(cell, &[encoded]);
         let linked = index.places.link(memory, room, cell);
         debug_assert_eq!(linked, Ok(()));
-        self.wrote(cell, &[encoded]);
+        self.wrote(&index, cell, &[encoded]);
         Ok(index.counter(&self.core, cell))
     }
 
@@ -400,6 +406,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it does not fit.
     pub fn put(&self, contents: &RoomContents) -> Result<(), StoreError> {
+        // Without a flusher, nobody else does.
+        self.grow_ahead()?;
         let _maintenance = self.maintenance();
         let is_new = self.find(&contents.party, &contents.room).is_none();
         let room = self.room(&contents.party, &contents.room)?;
@@ -459,8 +467,8 @@ impl Store {
             return Ok(());
         }
         let used_cells = self.index().places.free.next_cell();
-        let is_again = self.flushes().begin();
-        let flushed = flush::flush(&self.core, used_cells, is_again);
+        self.flushes().begin();
+        let flushed = flush::flush(&self.core, used_cells);
         self.flushes().end(&flushed);
         flushed.map(|_| ())
     }
@@ -474,14 +482,22 @@ impl Store {
         loop {
             let used_cells = self.index().places.free.next_cell();
             let grown = self.core.memory.file.grow_ahead(used_cells);
+            // A reset must find what it takes where it is.
+            let _maintenance = self.maintenance();
             let mut guard = self.index();
             let index = &mut *guard;
-            if let Err(error) = grown {
-                return Err(index.note_growth_error(error)?);
-            }
-            if index.spares.move_some(&mut index.places, &self.core)? {
-                index.growth_error = None;
-                return Ok(());
+            // Also if it has not grown: there may be cells that were freed.
+            let moved = index.spares.move_some(&mut index.places, &self.core);
+            match (grown, moved) {
+                (Ok(()), Ok(true)) => {
+                    index.growth_error = None;
+                    return Ok(());
+                }
+                (Err(error), Ok(true) | Err(StoreError::Late)) => {
+                    return Err(index.note_growth_error(error)?);
+                }
+                (_, Ok(false)) | (Ok(()), Err(StoreError::Late)) => {}
+                (_, Err(error)) => return Err(error),
             }
         }
     }
@@ -493,6 +509,7 @@ impl Store {
     /// What the operating system says, or that there are counts for which the file has no place.
     pub fn close(&self) -> io::Result<()> {
         let grown = self.grow_ahead();
+        self.reclaim().map_err(io::Error::other)?;
         self.flush()?;
         let unsaved = self.index().spares.len();
         if unsaved > 0 {
@@ -515,11 +532,14 @@ impl Store {
     }
 
     /// Says that records were written.
-    fn wrote(&self, first: u32, cells: &[format::Cell]) {
+    fn wrote(&self, index: &Indices, first: u32, cells: &[format::Cell]) {
         self.core.mark_record(first, cells);
+        let used_cells = index.places.free.next_cell();
         if first & SPARE != 0 {
             // So that the flusher tries to move it.
             self.wake();
+        } else if index.growth_error.is_none() && self.core.memory.file.is_running_low(used_cells) {
+            self.core.dirty.urge();
         }
     }
 
@@ -551,9 +571,13 @@ impl Indices {
     fn note_growth_error(&mut self, error: StoreError) -> Result<StoreError, StoreError> {
         match &error {
             StoreError::Grow(source) => {
-                if self.spares.len() == 0 || self.growth_error.is_none() {
-                    self.growth_error = Some((source.kind(), source.to_string()));
-                }
+                self.growth_error = Some((source.kind(), source.to_string()));
+                Ok(error)
+            }
+            StoreError::Late => {
+                let text = error.to_string();
+                self.growth_error
+                    .get_or_insert((io::ErrorKind::TimedOut, text));
                 Ok(error)
             }
             _ => Err(error),

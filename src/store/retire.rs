@@ -4,15 +4,23 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::format::{self, COUNT_WORD, Cell, FREED_WORD, MARK_WORD, SEALED_WORD};
+use super::flush;
+use super::format::{self, COUNT_WORD, Cell, FREED_WORD, MARK_WORD, Resetting, SEALED_WORD, Seal};
 use super::index::name_at;
 use super::mapping::Cells;
 use super::memory::SPARE;
 use super::{RoomId, Store, StoreError};
 
-/// A room that is being set to zero. The order is: say so, on the disk; [`Reset::zero`]; write
-/// the zeros; say that it is over. A process that dies in between leaves a room of which the
-/// next one knows that it was to be zero.
+/// A room that is being set to zero. The order is:
+/// 1. The counts are sealed, and the room says that they are to go; both on the disk.
+/// 2. [`Reset::zero`]: counts and copies are zero, and the room says so. What is counted from
+///    now on is not sealed until the reset is over.
+/// 3. The zeros are on the disk.
+/// 4. The room says that it is over.
+///
+/// A process that dies before 2 leaves a room of which the next one knows that all of it was to
+/// go. One that dies later leaves what has been counted since: what is still as it was sealed, in
+/// sectors that did not reach the disk, tells itself apart by that.
 #[derive(Debug)]
 pub struct Reset<'s> {
     store: &'s Store,
@@ -40,44 +48,54 @@ impl Store {
             counters,
             _maintenance: maintenance,
         };
-        reset.mark(true).inspect_err(|_| {
-            // What could not be said on the disk is taken back in memory.
-            let _ = reset.mark(false);
-        })?;
-        Ok(reset)
+        for cell in &reset.counters {
+            flush::seal(&self.core, *cell);
+        }
+        reset.mark(Resetting::Begun);
+        // What could not be said on the disk is taken back in memory.
+        let begun = reset.sync().inspect_err(|_| reset.mark(Resetting::No));
+        begun.map(|()| reset)
     }
 }
 
 impl Reset<'_> {
     /// Sets the counts to zero. What is added from now on counts.
     pub fn zero(&self) {
-        for cell in &self.counters {
-            zero(self.store, *cell);
+        let now = {
+            let index = self.store.index();
+            // Also those that were made meanwhile.
+            let counters = index.places.counter_cells(self.room);
+            counters.collect::<Vec<u32>>()
+        };
+        for cell in now {
+            zero(self.store, cell);
         }
+        self.mark(Resetting::Done);
     }
 
     /// Makes it last. Waits for the disk.
     ///
     /// # Errors
-    /// [`StoreError::Sync`] if the disk fails; the counts are zero nevertheless, also after a
-    /// restart.
+    /// [`StoreError::Sync`] if the disk fails; the counts are zero nevertheless, and a later
+    /// flush writes that.
     pub fn finish(self) -> Result<(), StoreError> {
-        self.sync_counters()?;
-        self.mark(false)
+        let zeroed = self.sync();
+        self.mark(Resetting::No);
+        zeroed.and_then(|()| self.sync())
     }
 
-    fn mark(&self, is_resetting: bool) -> Result<(), StoreError> {
-        if self.room & SPARE != 0 {
-            return Ok(());
+    fn mark(&self, resetting: Resetting) {
+        if self.room & SPARE == 0 {
+            let core = &self.store.core;
+            format::set_resetting(&core.memory.file.cell(self.room)[MARK_WORD], resetting);
+            core.mark(self.room);
         }
-        let file = &self.store.core.memory.file;
-        format::set_resetting(&file.cell(self.room)[MARK_WORD], is_resetting);
-        file.sync(self.room..self.room + 1)
-            .map_err(StoreError::Sync)
     }
 
-    fn sync_counters(&self) -> Result<(), StoreError> {
-        let in_file = || self.counters.iter().filter(|cell| **cell & SPARE == 0);
+    /// Writes the room and its counters.
+    fn sync(&self) -> Result<(), StoreError> {
+        let all = self.counters.iter().chain([&self.room]);
+        let in_file = || all.clone().filter(|cell| **cell & SPARE == 0);
         if let (Some(first), Some(last)) = (in_file().min(), in_file().max()) {
             let file = &self.store.core.memory.file;
             file.sync(*first..last + 1).map_err(StoreError::Sync)?;
@@ -112,10 +130,17 @@ impl Store {
         let memory = &self.core.memory;
         // Without the lock of the index: what is not in memory has to be read from the disk.
         let used_cells = self.index().places.free.next_cell();
-        (format::FIRST_CELL..used_cells)
-            .filter(|cell| is_inactive(&memory.read(*cell), unix_seconds))
-            .filter_map(|cell| name_at(memory, cell))
-            .collect()
+        let look = |cells: &dyn Fn(u32) -> Cell| -> Vec<u32> {
+            (format::FIRST_CELL..used_cells)
+                .filter(|cell| is_inactive(&cells(*cell), unix_seconds))
+                .collect()
+        };
+        let found = match memory.file.view() {
+            Some(view) => look(&|cell| view.read(cell)),
+            None => look(&|cell| memory.read(cell)),
+        };
+        let names = found.into_iter().filter_map(|cell| name_at(memory, cell));
+        names.collect()
     }
 
     /// Removes a room that has counted nothing since `unix_seconds`. Nobody may hold one of its
@@ -130,7 +155,12 @@ impl Store {
             return false;
         }
         let counters: Vec<u32> = index.places.counter_cells(cell).collect();
-        if counters.iter().any(|counter| counter & SPARE != 0) {
+        // One that is not sealed has counted something since the last flush.
+        let is_quiet = |counter: &u32| {
+            let cell = memory.read(*counter);
+            counter & SPARE == 0 && Seal::of(&cell) == Seal::Holds(cell[COUNT_WORD])
+        };
+        if !counters.iter().all(is_quiet) {
             return false;
         }
         let cells = record_cells(memory, cell);

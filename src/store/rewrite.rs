@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::contents::{RoomContents, contents};
@@ -41,6 +42,8 @@ impl Rewrite {
     /// # Errors
     /// [`OpenError`] if there is no place for it.
     pub fn begin(target: &Path, limits: &StoreLimits) -> Result<Self, OpenError> {
+        // Behind a link is the file that is to be replaced.
+        let target = &fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".new-{}", std::process::id()));
         let path = target.with_file_name(name);
@@ -60,16 +63,36 @@ impl Rewrite {
         self.store.put(room)
     }
 
-    /// Puts the new file in the place of the old, if there is one.
+    /// Puts the new file in the place of the old, if there is one, with its owner and mode.
     ///
     /// # Errors
     /// [`OpenError::Io`]; the old one is then where it was.
     pub fn finish(self) -> Result<(), OpenError> {
+        self.finish_by(|file, target| {
+            if let Ok(old) = fs::metadata(target) {
+                fs::set_permissions(file, old.permissions())?;
+                // Only root can give a file away; to whom it belongs already is no change.
+                let _ = std::os::unix::fs::chown(file, Some(old.uid()), Some(old.gid()));
+            }
+            fs::rename(file, target)
+        })
+    }
+
+    /// Gives the new file its name, where there must be none yet.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`], also if there is one by now.
+    pub fn finish_new(self) -> Result<(), OpenError> {
+        // Unlike a rename, it replaces nothing. The other name goes with `Unfinished`.
+        self.finish_by(|file, target| fs::hard_link(file, target))
+    }
+
+    fn finish_by(self, name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Result<(), OpenError> {
         let Self { store, file } = self;
         let target = &file.target;
         let failed = |action| OpenError::io(target, action);
         store.close_trimmed().map_err(failed("write it anew"))?;
-        fs::rename(&file.path, target).map_err(failed("replace it"))?;
+        name(&file.path, target).map_err(failed("give it its name"))?;
         File::open(directory_of(target))
             .and_then(|directory| directory.sync_all())
             .map_err(failed("sync its directory"))
@@ -103,7 +126,7 @@ pub(super) fn salvage(
     Ok(Salvaged {
         original,
         damage: survey.damage,
-        lost_counts: survey.counters - kept,
+        lost_counts: survey.counters + survey.orphans - kept,
     })
 }
 

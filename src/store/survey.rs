@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::dirty::PAGE_CELLS;
 use super::format::{
-    self, CELL_BYTES, COUNT_WORD, Cell, Damage, FIRST_CELL, Fault, Record, SEALED_WORD, Seal,
+    self, CELL_BYTES, COUNT_WORD, Cell, DIGEST_CELL, DIGEST_WORD, Damage, FIRST_CELL, Fault,
+    Record, Resetting, SEALED_WORD, Seal,
 };
 use super::index::{Index, Misplaced};
 use super::mapping::Cells;
@@ -18,6 +19,8 @@ const MAX_NAMED: usize = 8;
 pub(super) struct Survey {
     pub(super) index: Index,
     pub(super) counters: usize,
+    /// Counters whose room is not there.
+    pub(super) orphans: usize,
     /// Whether the file was closed in order.
     pub(super) is_closed: bool,
     pub(super) damage: DamageReport,
@@ -29,8 +32,8 @@ pub(super) struct Survey {
 pub(super) struct Repairs {
     /// Counters that are behind their sealed copies.
     pub(super) behind: Vec<(u32, u64)>,
-    /// Rooms that were being set to zero.
-    pub(super) resetting: Vec<u32>,
+    /// Rooms that were being set to zero, and how far that had come.
+    pub(super) resetting: Vec<(u32, Resetting)>,
     /// Pages with counters that are ahead of their sealed copies.
     pub(super) unsealed: Vec<u32>,
     /// Cells of records that never came to be whole, or were half removed.
@@ -95,13 +98,29 @@ pub(super) fn survey(cells: &impl Cells) -> Survey {
     let mut survey = Survey {
         index: Index::new(FIRST_CELL),
         counters: 0,
+        orphans: 0,
         is_closed: closed.is_some(),
         damage,
         repairs: Repairs::default(),
     };
+    if let Some(used_cells) = closed {
+        survey.compare_digest(cells, used_cells);
+    }
     let found = survey.find_records(cells);
     survey.link_counters(cells, found);
     survey
+}
+
+/// What tells whether any record or count of the first `used_cells` is another than it was.
+pub(super) fn digest(cells: &impl Cells, used_cells: u32) -> u32 {
+    (FIRST_CELL..used_cells.min(cells.cells())).fold(used_cells, |sum, index| {
+        let cell = cells.read(index);
+        let sum = crc32c::crc32c_append(sum, &cell[0].to_le_bytes());
+        match format::is_counter(cell[0]) {
+            true => crc32c::crc32c_append(sum, &cell[COUNT_WORD].to_le_bytes()),
+            false => sum,
+        }
+    })
 }
 
 /// Records by their cells, in their order.
@@ -114,6 +133,17 @@ struct Found {
 }
 
 impl Survey {
+    /// Finds what every record by itself does not show: sectors that were lost, or that are older
+    /// than the others.
+    fn compare_digest(&mut self, cells: &impl Cells, used_cells: u32) {
+        let damage = match format::read_digest(&cells.read(0), &cells.read(DIGEST_CELL)) {
+            Ok(Some(written)) if written == digest(cells, used_cells) => return,
+            Ok(_) => Damage("something is lost or older than it was, as all records show"),
+            Err(damage) => damage,
+        };
+        self.damage.add(DIGEST_CELL, DIGEST_WORD, damage);
+    }
+
     fn find_records(&mut self, cells: &impl Cells) -> Found {
         let mut found = Found::default();
         let mut cell = FIRST_CELL;
@@ -165,9 +195,9 @@ impl Survey {
     }
 
     fn look_at_room(&mut self, cell: u32, content: &Cell) {
-        match format::is_resetting(content) {
-            Ok(true) => self.repairs.resetting.push(cell),
-            Ok(false) => {}
+        match format::read_resetting(content) {
+            Ok(Resetting::No) => {}
+            Ok(resetting) => self.repairs.resetting.push((cell, resetting)),
             Err(damage) => self.damage.add(cell, format::MARK_WORD, damage),
         }
         if let Err(damage) = format::read_active(content) {
@@ -179,6 +209,7 @@ impl Survey {
         for (cell, room) in found.counters {
             // The rooms were found in the order of their cells.
             if found.rooms.binary_search(&room).is_err() {
+                self.orphans += 1;
                 self.leave_over(cell, "a counter without a room");
                 continue;
             }

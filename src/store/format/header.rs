@@ -16,9 +16,17 @@ pub(in super::super) const LENGTH_WORD: usize = 6;
 /// The word of the header that counts how often cells were freed.
 pub(in super::super) const FREED_WORD: usize = 7;
 
+/// The cell of the header that holds what did not fit into the first.
+pub(in super::super) const DIGEST_CELL: u32 = 1;
+/// Its word that says what all records were when the file was closed in order.
+pub(in super::super) const DIGEST_WORD: usize = 0;
+/// Its word that says that everything must be written to the disk again.
+pub(in super::super) const REWRITE_WORD: usize = 1;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"OVATION1");
 const CLOSED: u64 = u64::from_le_bytes(*b"closed  ");
 const LENGTH: u64 = u64::from_le_bytes(*b"length  ");
+const DIGEST: u64 = u64::from_le_bytes(*b"digest  ");
 
 /// Why a header is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -92,6 +100,18 @@ pub(in super::super) fn read_length(header: &Cell) -> Result<u32, Damage> {
     read_checked(header[LENGTH_WORD], LENGTH, header[3])
         .map(Option::unwrap_or_default)
         .map_err(|()| Damage("the file's length"))
+}
+
+/// The word of a file whose records have this digest.
+pub(in super::super) fn digest_mark(header: &Cell, digest: u32) -> u64 {
+    checked(digest, DIGEST, header[3])
+}
+
+/// The digest that the records had when the file was closed in order. `cell` is
+/// [`DIGEST_CELL`].
+pub(in super::super) fn read_digest(header: &Cell, cell: &Cell) -> Result<Option<u32>, Damage> {
+    read_checked(cell[DIGEST_WORD], DIGEST, header[3])
+        .map_err(|()| Damage("the digest of all records"))
 }
 
 fn header_checksum(cell: &Cell, version: u32) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! The file is an array of cells of 64 bytes, each eight little-endian words of 8. A cell lies
 //! within one sector and one cache line. The first 64 cells are the header; of these the first
-//! is used and the others are zero. Every other cell says in its first byte what it is.
+//! two are used and the others are zero. Every other cell says in its first byte what it is.
 //!
 //! ```text
 //! header      word 0  magic "OVATION1", written last
@@ -14,10 +14,14 @@
 //!                     many cells are used
 //!             word 6  checked: how many cells the file is sure to have; zero if not yet known
 //!             word 7  how often cells have been freed, to be used again
+//!             word 8  checked: crc32c over the first word of every cell that is used, and over
+//!                     every count, of a file that was closed in order
+//!             word 9  not zero if a write to the disk has failed, and all must be written again
 //! room        word 0  'R' u8, cells in the record u8, bytes of party u16, crc32c u32 over all
 //!                     that is written once: the low half of this word, word 3 and the names
 //!             word 1  crc32c u32 over the same of this cell alone; "RSET" u32 while the room's
-//!                     counts are being set to zero, else zero
+//!                     counts are to be set to zero, "ZERO" u32 once they are, until all of
+//!                     that is on the disk, else zero
 //!             word 2  checked: when it last counted something, seconds since 1970; zero if never
 //!             word 3  bytes of room u16, zero
 //!             words 4-7  party, then room, UTF-8, zero-padded; goes on in words 1-7 of each
@@ -39,8 +43,9 @@
 //! sealed copy of its count, with a checksum, that the flusher brings up to date.
 //! - A record's first word is its commit, written after everything else of the record: a process
 //!   that dies in between leaves a free cell.
-//! - In a file that was closed in order every count is equal to its sealed copy, and every bit
-//!   that is in use is covered by one checksum or another. Whatever differs is [`Damage`].
+//! - In a file that was closed in order every count is equal to its sealed copy, every bit that
+//!   is in use is covered by one checksum or another, and one over all of them finds sectors
+//!   that were lost, or written and not kept. Whatever differs is [`Damage`].
 //! - In a file that was not, a count may be ahead of its copy, by what was counted since the last
 //!   flush. A count behind its copy is set to the copy, which is a count that there was. So rot
 //!   that makes a count smaller costs at most what was counted since the last flush, and only
@@ -57,13 +62,13 @@ mod header;
 mod record;
 
 pub(super) use header::{
-    CLOSED_WORD, FREED_WORD, LENGTH_WORD, OWNER_WORD, closed_mark, length_mark, read_closed,
-    read_length,
+    CLOSED_WORD, DIGEST_CELL, DIGEST_WORD, FREED_WORD, LENGTH_WORD, OWNER_WORD, REWRITE_WORD,
+    closed_mark, digest_mark, length_mark, read_closed, read_digest, read_length,
 };
 pub use header::{HeaderError, VERSION, decode_header, encode_header};
 pub(super) use record::{
-    ACTIVE_WORD, COUNT_WORD, MARK_WORD, SEALED_WORD, Seal, active_mark, is_counter, is_resetting,
-    is_room, kind_words, read_active, room_of, seal_mark, set_resetting,
+    ACTIVE_WORD, COUNT_WORD, MARK_WORD, Resetting, SEALED_WORD, Seal, active_mark, is_counter,
+    is_room, kind_words, read_active, read_resetting, room_of, seal_mark, set_resetting,
 };
 pub use record::{CounterRecord, Fault, Record, RoomRecord, decode, encode_counter, encode_room};
 

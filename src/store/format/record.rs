@@ -16,8 +16,10 @@ pub(in super::super) const COUNT_WORD: usize = 2;
 pub(in super::super) const ACTIVE_WORD: usize = 2;
 /// The word of a counter that holds the sealed copy of the count.
 pub(in super::super) const SEALED_WORD: usize = 3;
-/// What a room that is being reset has in the high half of its mark.
-const RESETTING: u32 = u32::from_le_bytes(*b"RSET");
+/// What a room that is to be set to zero has in the high half of its mark, and what it has once
+/// it is.
+const TO_BE_ZERO: u32 = u32::from_le_bytes(*b"RSET");
+const IS_ZERO: u32 = u32::from_le_bytes(*b"ZERO");
 
 const ROOM: u8 = b'R';
 const CONTINUATION: u8 = b'C';
@@ -68,6 +70,17 @@ pub enum Fault {
     Torn,
     /// Something that was written is not as it was.
     Damaged(Damage),
+}
+
+/// How far the reset of a room has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Resetting {
+    /// There is none.
+    No,
+    /// All that is counted is to go. All of it has been sealed.
+    Begun,
+    /// What had been sealed has gone, and what is counted now is to stay.
+    Done,
 }
 
 /// What the sealed copy says of a count.
@@ -133,7 +146,8 @@ pub fn decode(cell: &Cell, read: impl Fn(u32) -> Option<Cell>) -> Result<Record,
         0 if cell[0] == 0 => Ok(Record::Free),
         CONTINUATION if cell[0] == u64::from(CONTINUATION) => Ok(Record::Continuation),
         ROOM => {
-            if room_checksum(start, &[*cell]) != halves(cell[MARK_WORD]).0 {
+            let is_whole = room_checksum(start, &[*cell]) == halves(cell[MARK_WORD]).0;
+            if !is_whole || cells_needed(cell, start) != Some(u32::from(cells)) {
                 return Err(Fault::Damaged(Damage("a room's name")));
             }
             let mut all = vec![*cell];
@@ -154,9 +168,22 @@ pub fn decode(cell: &Cell, read: impl Fn(u32) -> Option<Cell>) -> Result<Record,
     }
 }
 
+/// How many cells a room's name takes, if it is one.
+fn cells_needed(head: &Cell, start: u32) -> Option<u32> {
+    let room_bytes = usize::try_from(head[3]).ok()?;
+    let name_bytes = party_bytes(start).checked_add(room_bytes)?;
+    let more = name_bytes.saturating_sub(HEAD_NAME_BYTES);
+    let cells = 1 + more.div_ceil(CONTINUATION_NAME_BYTES) as u32;
+    (name_bytes <= MAX_NAME_BYTES).then_some(cells)
+}
+
+fn party_bytes(start: u32) -> usize {
+    let [_, _, low, high] = start.to_le_bytes();
+    usize::from(u16::from_le_bytes([low, high]))
+}
+
 fn decode_room(cells: &[Cell], start: u32) -> Option<Record> {
-    let [_, _, a, b] = start.to_le_bytes();
-    let party_length = usize::from(u16::from_le_bytes([a, b]));
+    let party_length = party_bytes(start);
     let room_length = usize::try_from(cells[0][3]).ok()?;
     let (head, tail) = cells.split_first()?;
     let mut name = bytes_of(&head[4..]);
@@ -234,20 +261,37 @@ pub(in super::super) fn read_active(room: &Cell) -> Result<Option<u32>, Damage> 
         .map_err(|()| Damage("when a room was last active"))
 }
 
-/// Whether a room was being reset.
-pub(in super::super) fn is_resetting(room: &Cell) -> Result<bool, Damage> {
+/// How far the reset of a room had come.
+pub(in super::super) fn read_resetting(room: &Cell) -> Result<Resetting, Damage> {
     match halves(room[MARK_WORD]).1 {
-        0 => Ok(false),
-        RESETTING => Ok(true),
+        0 => Ok(Resetting::No),
+        TO_BE_ZERO => Ok(Resetting::Begun),
+        IS_ZERO => Ok(Resetting::Done),
         _ => Err(Damage("whether a room was being reset")),
     }
 }
 
-/// Says of a room whether it is being reset.
-pub(in super::super) fn set_resetting(mark: &AtomicU64, is_resetting: bool) {
+/// Says how far the reset of a room has come.
+pub(in super::super) fn set_resetting(mark: &AtomicU64, resetting: Resetting) {
     let (checksum, _) = halves(mark.load(Ordering::Relaxed));
-    let flag = if is_resetting { RESETTING } else { 0 };
+    let flag = match resetting {
+        Resetting::No => 0,
+        Resetting::Begun => TO_BE_ZERO,
+        Resetting::Done => IS_ZERO,
+    };
     mark.store(with_checksum(checksum, flag), Ordering::Release);
+}
+
+impl Resetting {
+    /// Whether a counter of the room has, or may have, what is to go.
+    pub(in super::super) fn takes(self, counter: &Cell) -> bool {
+        match self {
+            Self::No => false,
+            Self::Begun => true,
+            // What is counted since is not sealed before the reset is over.
+            Self::Done => Seal::of(counter) != Seal::Holds(0),
+        }
+    }
 }
 
 fn room_checksum(start: u32, cells: &[Cell]) -> u32 {
@@ -272,4 +316,11 @@ fn put(bytes: &[u8], words: &mut [u64]) {
 
 fn bytes_of(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Makes the checksums right for whatever the cells hold.
+#[cfg(test)]
+pub(super) fn forge(cells: &mut [Cell], start: u32) {
+    cells[0][MARK_WORD] = u64::from(room_checksum(start, &cells[..1]));
+    cells[0][0] = with_checksum(start, room_checksum(start, cells));
 }

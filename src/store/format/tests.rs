@@ -32,7 +32,7 @@ proptest! {
         cells[bit / 512][bit % 512 / 64] ^= 1 << (bit % 64);
         let is_whole = matches!(decode_all(&cells), Ok(Record::Room(_)))
             && read_active(&cells[0]).is_ok()
-            && is_resetting(&cells[0]).is_ok();
+            && read_resetting(&cells[0]).is_ok();
         prop_assert!(!is_whole, "{bit}");
         prop_assert!(decode_all(&cells) != Err(Fault::Torn), "{bit}");
     }
@@ -59,6 +59,26 @@ fn a_room_whose_later_cell_was_never_written_is_torn() {
     assert_eq!(decode_all(&cells[..2]), Err(Fault::Torn));
     cells[2] = [0; 8];
     assert_eq!(decode_all(&cells), Err(Fault::Torn));
+}
+
+#[test]
+fn a_room_of_more_cells_than_its_name_needs_is_damaged_whatever_its_checksums_say() {
+    let forge = |name: &str, cells: u8| {
+        let mut forged = encode_room("main", name).unwrap();
+        forged.resize(usize::from(cells), [u64::from(b'C'), 0, 0, 0, 0, 0, 0, 0]);
+        let [tag, _, low, high, ..] = forged[0][0].to_le_bytes();
+        record::forge(&mut forged, u32::from_le_bytes([tag, cells, low, high]));
+        forged
+    };
+    assert!(decode_all(&forge("talk", 1)).is_ok());
+    assert!(matches!(
+        decode_all(&forge("talk", 2)),
+        Err(Fault::Damaged(_))
+    ));
+    assert!(matches!(
+        decode_all(&forge("talk", 255)),
+        Err(Fault::Damaged(_))
+    ));
 }
 
 #[test]
