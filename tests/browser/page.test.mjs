@@ -287,11 +287,17 @@ test("the room can be shared, and a second window opened", async (context) => {
 });
 
 test("a server that stops, and one that does not want us", async (context) => {
-  const server = await Server.start(context, "--allow-origin", "https://elsewhere.example");
-  const page = await open(context, browser, server.url(), { expected: LOST });
-  await eventually(() => page.locator("#notice").textContent(), "The connection is lost. Trying again…");
+  const server = await Server.start(context);
+  const page = await live(await open(context, browser, server.url(), { expected: LOST }));
+  const notice = () => page.locator("#notice").textContent();
+  await server.kill();
+  await eventually(notice, "The connection is lost. Trying again…");
   await button(page, "❤").click();
-  await eventually(() => page.locator("#notice").textContent(), "You are not connected. 1 tap is kept and will be sent when you are back.");
+  await eventually(notice, "You are not connected. 1 tap is kept and will be sent when you are back.");
+  // It comes back without the kinds that this page has buttons for, and with no patience.
+  await server.again("--kinds", "love", "--max-invalid-messages", "0");
+  await eventually(notice, "The server has turned this page away. It will ask again in a few minutes.");
+  assert.deepEqual(await server.counts(), {});
 });
 
 test("no script but the server's own runs", async (context) => {

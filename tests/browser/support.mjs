@@ -43,9 +43,9 @@ export class Server {
     return server;
   }
 
-  /** Starts it, at the address that it had before if it had one. */
-  async again() {
-    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments];
+  /** Starts it, at the address that it had before if it had one, with more arguments if there are any. */
+  async again(...more) {
+    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments, ...more];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
     this.admin = undefined;
     for await (const line of createInterface(this.#process.stdout)) {
