@@ -200,6 +200,32 @@ test("the stage shows counts and hearts, and nothing to press", async (context) 
   assert.ok(fits, "all is on the wall");
 });
 
+test("what anybody invents is not shown on the stage, but counts", async (context) => {
+  const server = await Server.start(context);
+  await server.react("BOSS IS A CROOK");
+  // What would fly is drawn as text: it is looked at there.
+  const setup = (session) =>
+    session.addInitScript(() => {
+      window.drawn = new Set();
+      for (const { prototype } of [CanvasRenderingContext2D, OffscreenCanvasRenderingContext2D]) {
+        const { fillText } = prototype;
+        prototype.fillText = function (text, ...rest) {
+          drawn.add(text);
+          return fillText.call(this, text, ...rest);
+        };
+      }
+    });
+  const page = await live(await open(context, browser, server.url("/r/talk?view=stage"), { setup }));
+  await eventually(() => total(page), "1");
+  await server.react("🖕");
+  await server.react("BOSS IS A CROOK");
+  await server.react("❤");
+  await eventually(() => total(page), "4");
+  await eventually(async () => (await page.evaluate(() => [...drawn])).sort(), ["✨", "❤️"].sort());
+  assert.ok(!(await page.locator("body").textContent()).includes("BOSS"));
+  assert.equal(await page.locator("#others li").count(), 0);
+});
+
 test("kinds from the network are text, shown and bounded", async (context) => {
   const server = await Server.start(context);
   const kinds = ["<b>bold</b>", "<img src=x onerror=a>", "__proto__", "constructor", "مرحبا", "love"];

@@ -22,8 +22,8 @@ const PICTURES = new Map(
 );
 const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
 const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
-/** What rises for a kind: words don't fly. */
-const flying = (kind) => (isWord(picture(kind)) ? "✨" : picture(kind));
+/** What rises for a kind: words don't fly; nor does, on the stage, what anybody may have invented. */
+const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
 const at = (id) => document.getElementById(id);
 const make = (name, className, ...children) => {
@@ -42,7 +42,6 @@ const room = new OvationRoom({
   presence: true,
   maxKindBytes: Number(document.body.dataset.maxKindBytes) || undefined,
 });
-const kinds = document.body.dataset.kinds ? JSON.parse(document.body.dataset.kinds) : DEFAULT_KINDS;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
 const exact = new Intl.NumberFormat();
@@ -65,7 +64,7 @@ function roomName() {
 
 /** @type {Map<string, { tile: HTMLElement, picture: HTMLElement, count: HTMLElement, pulsed: number }>} */
 const tiles = new Map();
-for (const kind of new Set(kinds)) {
+for (const kind of new Set(DEFAULT_KINDS)) {
   const shown = picture(kind);
   const face = make("span", isWord(shown) ? "word" : "picture", shown);
   face.dir = "auto";
@@ -125,7 +124,8 @@ function show() {
   at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
   at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
   for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
-  showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
+  // What anybody invents is not for the wall: there it is in the total alone.
+  if (!isStage) showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
 }
 
 /** Kinds that others send: as text, the most frequent ones. */
