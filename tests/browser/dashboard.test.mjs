@@ -81,6 +81,10 @@ test("a talk is a spike, which a reload does not lose", async (context) => {
   await eventually(() => legend(page, "keynote"), ["400", "400"]);
   await eventually(() => now(page, "connections"), "400");
   await eventually(async () => Number(await now(page, "reactions")) > 100, true);
+  const [rate, peak] = await page.evaluate(() =>
+    ["now", "note"].map((kind) => Number(document.querySelector(`[data-${kind}="reactions"]`).textContent.match(/[\d.]+/)[0])),
+  );
+  assert.ok(peak >= rate, `the peak of ${peak} is not below what is now, ${rate}`);
   await keynote;
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
   assert.ok((await colours(page, "activity")) > before, "the rooms have colours of their own");
@@ -147,6 +151,34 @@ test("rooms are found, sorted, reset and closed, and nothing without asking", as
   await eventually(() => row(page, "main / one").count(), 0);
   assert.equal(members[2].socket.readyState, WebSocket.OPEN, "others stay");
   for (const { socket } of members) socket.close();
+});
+
+test("a name cannot turn round what the operator reads", async (context) => {
+  const server = await start(context);
+  const page = await open(context, browser, server.admin);
+  const room = "\u202eecived";
+  const { socket } = await member(server, room);
+  await server.react("\u202edab", room);
+  await eventually(() => legend(page, room), ["1", "1"]);
+  await eventually(() => row(page, room).locator(".kinds b").count(), 1);
+  await page.getByRole("button", { name: `Close main/${room}` }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Close the room" }).click();
+  await eventually(() => page.locator("#toast").textContent(), `main/${room} is closed`);
+  const loose = await page.evaluate(() => {
+    const found = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let seen = 0;
+    while (texts.nextNode()) {
+      const { data, parentElement } = texts.currentNode;
+      if (!data.includes("\u202e")) continue;
+      seen += 1;
+      if (getComputedStyle(parentElement).unicodeBidi !== "isolate") found.push(parentElement.outerHTML);
+    }
+    return { found, seen };
+  });
+  assert.deepEqual(loose.found, []);
+  assert.ok(loose.seen >= 3, "in the dialog, the legend and the toast at least");
+  socket.close();
 });
 
 test("it says that the server is gone, and comes back with it", async (context) => {
