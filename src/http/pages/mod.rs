@@ -37,12 +37,7 @@ impl Pages {
         Self {
             page: Asset::new("text/html; charset=utf-8", page.as_bytes(), Audience::Own),
             files: [
-                (
-                    "/ovation.js",
-                    JAVASCRIPT,
-                    element.as_str(),
-                    Audience::Any,
-                ),
+                ("/ovation.js", JAVASCRIPT, element.as_str(), Audience::Any),
                 (
                     "/pages/page.js",
                     JAVASCRIPT,
@@ -153,7 +148,10 @@ mod tests {
             party: "\"'<b>&",
             max_kind_bytes: 32,
         });
-        assert!(page.contains("data-party=\"&quot;&#39;&lt;b&gt;&amp;\""), "{page}");
+        assert!(
+            page.contains("data-party=\"&quot;&#39;&lt;b&gt;&amp;\""),
+            "{page}"
+        );
         assert!(page.contains("data-max-kind-bytes=\"32\""));
         assert!(!page.contains('{'), "a place that was not filled in");
     }
@@ -168,13 +166,22 @@ mod tests {
             };
             element(&settings)
         };
-        let lines = |element: &str| element.lines().filter(|line| line.starts_with(KINDS)).count();
+        let lines = |element: &str| {
+            element
+                .lines()
+                .filter(|line| line.starts_with(KINDS))
+                .count()
+        };
         let element = told(Some(&kinds));
         let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"</script>\"];\n";
         assert!(element.contains(expected), "{element}");
         assert_eq!((lines(&element), lines(&told(None))), (1, 1));
         assert!(told(None).contains("DEFAULT_KINDS = [\"❤\""));
-        assert!(!element.lines().any(|line| line.trim_start().starts_with("//")));
+        assert!(
+            !element
+                .lines()
+                .any(|line| line.trim_start().starts_with("//"))
+        );
         assert!(element.contains("@typedef"), "what documents it stays");
     }
 
