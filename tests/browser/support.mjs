@@ -22,6 +22,10 @@ const require = createRequire(import.meta.url);
 /** How long anything may take that must happen. */
 export const PATIENCE_MS = 20_000;
 
+/** The browser's sessions of each test. They end before its server, which they would miss.
+ * @type {WeakMap<object, { close: () => Promise<void> }[]>} */
+const sessions = new WeakMap();
+
 /** A server process. It can be killed and started again where it was. */
 export class Server {
   #directory;
@@ -36,6 +40,7 @@ export class Server {
     server.#directory = await mkdtemp(join(tmpdir(), "ovation-"));
     server.#arguments = args.includes("--admin") ? args : ["--no-admin", ...args];
     context.after(async () => {
+      for (const session of sessions.get(context) ?? []) await session.close();
       await server.kill();
       await rm(server.#directory, { recursive: true });
     });
@@ -127,6 +132,7 @@ export async function browser() {
  */
 export async function open(context, browser, url, { allowed = [], expected = [], setup, ...options } = {}) {
   const session = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  sessions.set(context, [...(sessions.get(context) ?? []), session]);
   const page = await session.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const complaints = [];
