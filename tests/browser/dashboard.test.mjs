@@ -199,12 +199,20 @@ for (const colorScheme of ["light", "dark"]) {
       viewport: { width: 1440, height: 1000 },
     });
     const load = [
-      talk(server, "keynote", 600, 300, 12),
-      talk(server, "web-components", 200, 80, 11),
-      talk(server, "hallway", 60, 20, 10),
+      talk(server, "keynote", 900, 300, 14),
+      talk(server, "web-components", 250, 80, 13),
+      talk(server, "hallway", 60, 20, 12),
     ];
     await eventually(() => row(page, "keynote").count(), 1);
-    await eventually(() => now(page, "connections"), "860");
+    await eventually(() => now(page, "connections"), "1,210");
+    // With so many there is memory for each; and of what is shown there are some seconds.
+    await eventually(async () => /per connection/.test(await page.locator('[data-note="memory"]').textContent()), true);
+    const samples = async () => {
+      const { at, series } = await (await fetch(new URL("history?range=15m", server.admin))).json();
+      return at.filter((_, index) => series.reactions[index] > 100).length;
+    };
+    await eventually(async () => (await samples()) >= 6, true);
+    await eventually(async () => /^[\d,.]+/.test(await page.locator('[data-at="memoryEach"]').textContent()), true);
     await accessible(page);
     await picture(page, `dashboard-${colorScheme}`);
     await page.getByRole("button", { name: "Reset main/keynote" }).click();
