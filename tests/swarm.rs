@@ -18,7 +18,7 @@ use tungstenite::{Message, WebSocket};
 #[derive(Clone, Copy, PartialEq)]
 enum Server {
     Honest,
-    /// Pings, fragments its messages and mixes in another kind.
+    /// Pings, fragments its messages, mixes in another kind and says how many are here.
     Chatty,
     /// Drops all reactions from the tenth on.
     Forgetful,
@@ -136,7 +136,8 @@ fn show(
     };
     socket.send(part(head, Data::Text, false))?;
     socket.send(Message::Ping("still?".into()))?;
-    socket.send(part(tail, Data::Continue, true))
+    socket.send(part(tail, Data::Continue, true))?;
+    socket.send(Message::text(r#"{"$here":7}"#))
 }
 
 #[derive(Parser)]
@@ -189,7 +190,7 @@ fn an_honest_server_passes_in_every_mode() {
 }
 
 #[test]
-fn pings_fragments_and_other_kinds_are_understood() {
+fn pings_fragments_other_kinds_and_presence_are_understood() {
     swarm(serve(Server::Chatty), FANOUT).unwrap();
 }
 

@@ -161,7 +161,7 @@ pub(super) fn act(shared: &Shared, path: &str) -> Response<'static> {
         Ok(None) => return not_found("There is no such room, or nothing in it"),
         Err(error) => return Response::text(503, error.to_string().into_bytes()),
     };
-    tracing::info!(%party, room = %name, action, members, "the operator acts");
+    tracing::info!(?party, room = ?name, action, members, "the operator acts");
     Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
 }
 

@@ -270,8 +270,11 @@ impl Member {
         }
     }
 
-    /// New counts of the room.
+    /// New counts of the room; how many are here is passed over.
     fn counts(&mut self, message: &[u8], desk: &mut Desk) -> Result<(), WireError> {
+        if wire::is_presence(message) {
+            return Ok(());
+        }
         let count = desk.board.plan.kind.count(message)?;
         desk.figures.frames += 1;
         match self.state {

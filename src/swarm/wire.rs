@@ -130,6 +130,15 @@ pub(super) fn push_masked(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mas
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
 }
 
+/// Whether a message says how many are here, and so no counts: `{"$here":7}`, which members are told
+/// that ask for it.
+pub(super) fn is_presence(message: &[u8]) -> bool {
+    let members = message
+        .strip_prefix(br#"{"$here":"#)
+        .and_then(|rest| rest.strip_suffix(b"}"));
+    members.is_some_and(|members| !members.is_empty() && members.iter().all(u8::is_ascii_digit))
+}
+
 /// The kind of reaction that a swarm sends and follows.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -254,6 +263,21 @@ mod tests {
             Ok(u64::MAX)
         );
         assert_eq!(kind.count(br#"{"love":3}"#), Ok(0));
+    }
+
+    #[test]
+    fn how_many_are_here_is_no_counts() {
+        assert!(is_presence(br#"{"$here":7}"#));
+        for counts in [
+            "{}",
+            r#"{"swarm":7}"#,
+            r#"{"$here":}"#,
+            r#"{"$here":7,"swarm":1}"#,
+            r#"{"$here":7"#,
+            r#"{"$herein":7}"#,
+        ] {
+            assert!(!is_presence(counts.as_bytes()), "{counts}");
+        }
     }
 
     #[test]

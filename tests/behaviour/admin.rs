@@ -231,6 +231,21 @@ fn a_room_that_is_closed_sends_its_members_away_and_no_others() {
 }
 
 #[test]
+fn a_rooms_name_cannot_begin_a_line_of_the_log() {
+    let (server, admin) = start(&[]);
+    let _member = Client::enter(&server, "a%0A%1B[2Jb");
+    assert_eq!(act(&admin, "/rooms/main/a%0A%1B[2Jb/close").status, 200);
+    eventually("the act is in the log", || {
+        server.log().contains("the operator acts")
+    });
+    let log = server.log();
+    let mut lines = log.lines();
+    let line = lines.find(|line| line.contains("the operator acts"));
+    let name = r#""a\n\u{1b}[2Jb""#;
+    assert!(line.is_some_and(|line| line.contains(name)), "{log}");
+}
+
+#[test]
 fn what_is_no_action_is_refused() {
     let (server, admin) = start(&[]);
     let mut member = Client::enter(&server, "talk");

@@ -124,7 +124,7 @@ fn what_a_browser_has_is_not_sent_again() {
     // The tag is made of the content: another server of the same kind has the same.
     let tag = |server: &Server| {
         Http::connect(server)
-            .get("/")
+            .get("/ovation.js")
             .field("ETag")
             .map(str::to_owned)
     };
@@ -133,13 +133,12 @@ fn what_a_browser_has_is_not_sent_again() {
 }
 
 #[test]
-fn the_kinds_of_the_server_are_the_buttons_of_the_page() {
+fn the_kinds_of_the_server_are_the_buttons_of_the_page_and_the_element() {
     let server = Server::start(&["--kinds", "love,\"><script>", "--max-kind-bytes", "20"]);
+    let element = Http::connect(&server).get("/ovation.js").body;
+    let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"><script>\"];\n";
+    assert!(element.contains(expected), "{element}");
     let page = Http::connect(&server).get("/").body;
-    assert!(
-        page.contains("data-kinds=\"[&quot;love&quot;,&quot;\\&quot;&gt;&lt;script&gt;&quot;]\""),
-        "{page}"
-    );
     assert!(page.contains("data-max-kind-bytes=\"20\""), "{page}");
     assert!(page.contains("data-party=\"main\""), "{page}");
 }

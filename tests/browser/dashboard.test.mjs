@@ -81,6 +81,10 @@ test("a talk is a spike, which a reload does not lose", async (context) => {
   await eventually(() => legend(page, "keynote"), ["400", "400"]);
   await eventually(() => now(page, "connections"), "400");
   await eventually(async () => Number(await now(page, "reactions")) > 100, true);
+  const [rate, peak] = await page.evaluate(() =>
+    ["now", "note"].map((kind) => Number(document.querySelector(`[data-${kind}="reactions"]`).textContent.match(/[\d.]+/)[0])),
+  );
+  assert.ok(peak >= rate, `the peak of ${peak} is not below what is now, ${rate}`);
   await keynote;
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
   assert.ok((await colours(page, "activity")) > before, "the rooms have colours of their own");
@@ -149,6 +153,34 @@ test("rooms are found, sorted, reset and closed, and nothing without asking", as
   for (const { socket } of members) socket.close();
 });
 
+test("a name cannot turn round what the operator reads", async (context) => {
+  const server = await start(context);
+  const page = await open(context, browser, server.admin);
+  const room = "\u202eecived";
+  const { socket } = await member(server, room);
+  await server.react("\u202edab", room);
+  await eventually(() => legend(page, room), ["1", "1"]);
+  await eventually(() => row(page, room).locator(".kinds b").count(), 1);
+  await page.getByRole("button", { name: `Close main/${room}` }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Close the room" }).click();
+  await eventually(() => page.locator("#toast").textContent(), `main/${room} is closed`);
+  const loose = await page.evaluate(() => {
+    const found = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let seen = 0;
+    while (texts.nextNode()) {
+      const { data, parentElement } = texts.currentNode;
+      if (!data.includes("\u202e")) continue;
+      seen += 1;
+      if (getComputedStyle(parentElement).unicodeBidi !== "isolate") found.push(parentElement.outerHTML);
+    }
+    return { found, seen };
+  });
+  assert.deepEqual(loose.found, []);
+  assert.ok(loose.seen >= 3, "in the dialog, the legend and the toast at least");
+  socket.close();
+});
+
 test("it says that the server is gone, and comes back with it", async (context) => {
   const server = await Server.start(context, "--admin", `127.0.0.1:${await freePort()}`);
   const page = await open(context, browser, server.admin, { expected: LOST });
@@ -167,12 +199,20 @@ for (const colorScheme of ["light", "dark"]) {
       viewport: { width: 1440, height: 1000 },
     });
     const load = [
-      talk(server, "keynote", 600, 300, 12),
-      talk(server, "web-components", 200, 80, 11),
-      talk(server, "hallway", 60, 20, 10),
+      talk(server, "keynote", 900, 300, 14),
+      talk(server, "web-components", 250, 80, 13),
+      talk(server, "hallway", 60, 20, 12),
     ];
     await eventually(() => row(page, "keynote").count(), 1);
-    await eventually(() => now(page, "connections"), "860");
+    await eventually(() => now(page, "connections"), "1,210");
+    // With so many there is memory for each; and of what is shown there are some seconds.
+    await eventually(async () => /per connection/.test(await page.locator('[data-note="memory"]').textContent()), true);
+    const samples = async () => {
+      const { at, series } = await (await fetch(new URL("history?range=15m", server.admin))).json();
+      return at.filter((_, index) => series.reactions[index] > 100).length;
+    };
+    await eventually(async () => (await samples()) >= 6, true);
+    await eventually(async () => /^[\d,.]+/.test(await page.locator('[data-at="memoryEach"]').textContent()), true);
     await accessible(page);
     await picture(page, `dashboard-${colorScheme}`);
     await page.getByRole("button", { name: "Reset main/keynote" }).click();

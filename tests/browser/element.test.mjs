@@ -78,6 +78,24 @@ test("the element follows its attributes, and leaves with its page", async (cont
   assert.equal(state, "closed");
 });
 
+test("the element shows the server's kinds, and takes no taps when it is turned away", async (context) => {
+  const server = await Server.start(context, "--kinds", "love,🚀", "--max-invalid-messages", "0");
+  const more = '<ovation-reactions id="wrong" room="talk" kinds="love,nope"></ovation-reactions>';
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"', more)] });
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  const [right, wrong] = [page.locator("ovation-reactions").first(), page.locator("#wrong")];
+  await eventually(() => right.locator("[part=emoji]").allTextContents(), ["love", "🚀\ufe0f"]);
+  await right.getByRole("button", { name: "🚀" }).click();
+  await eventually(() => server.counts(), { "🚀": 1 });
+  await wrong.getByRole("button", { name: "nope" }).click();
+  await page.locator('#wrong[data-state="refused"]').waitFor();
+  assert.deepEqual(await wrong.locator("[part=count]").allTextContents(), ["0", "0"], "what was not counted is taken back");
+  assert.equal(await wrong.locator("button:disabled").count(), 2);
+  assert.equal(await page.evaluate(() => document.getElementById("wrong").room.react("love")), false);
+  assert.equal(await right.locator("button:disabled").count(), 0);
+  assert.deepEqual(await server.counts(), { "🚀": 1 });
+});
+
 test("the element works where WebSockets are broken", async (context) => {
   const server = await Server.start(context);
   const broken = await withoutUpgrades(context, server);

@@ -231,6 +231,7 @@ test("a client that is turned away does not come back soon, and says nothing aga
   link.dies(1008);
   assert.equal(room.state, "refused");
   assert.equal(room.queued, 0);
+  assert.equal(room.react("love"), false, "nothing is taken that would only be turned away again");
   mock.timers.tick(119_000);
   assert.equal(dialed.length, 1);
   mock.timers.tick(122_000);
@@ -264,7 +265,8 @@ test("failures are answered with growing, scattered waits", () => {
   assert.ok(waits[0] <= 1150, `the first after ${waits[0]} ms`);
   assert.ok(Math.max(...waits) <= 30_150, `${waits}`);
   assert.ok(Date.now() - began > 30_000, `12 tries in ${Date.now() - began} ms`);
-  assert.ok(dialed.every((url) => url.startsWith("ws://")), "a WebSocket once, a WebSocket again");
+  const streams = dialed.filter((url) => url.startsWith("http:"));
+  assert.ok(streams.length === 1 && dialed.indexOf(streams[0]) === 9, `a WebSocket once, rather a WebSocket again: ${dialed}`);
   assert.ok(new Set(waits).size > 6, `scattered: ${waits}`);
   room.close();
 });
@@ -281,46 +283,154 @@ test("where WebSockets never open, event streams are tried, and then WebSockets 
   assert.equal(dialed[3], "http://ovation.test/parties/main/a%2Fb?presence=1");
 });
 
-test("without a WebSocket taps are posted one by one, and lost ones are not posted twice", async () => {
+test("who has had a WebSocket, and comes to a network without, goes on by an event stream", () => {
+  const room = enter({ love: 1 });
+  for (let failure = 0; failure < 9; failure++) {
+    link.dies();
+    wait();
+  }
+  link.says({ love: 1 });
+  assert.deepEqual([room.transport, room.state], ["sse", "open"]);
+});
+
+test("who leaves on hearing that a room is entered has left", () => {
+  const room = new OvationRoom({ room: "talk", host: "http://ovation.test" });
+  room.addEventListener("state", ({ detail }) => detail.state === "connecting" && room.close());
+  room.connect();
+  wait();
+  assert.deepEqual([dialed, room.state], [[], "closed"]);
+});
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A room without a WebSocket, that is open with three of them, and what it posts. */
+function enterWithoutSocket() {
   const room = new OvationRoom({ room: "talk", host: "http://ovation.test" });
   room.connect();
   for (let failure = 0; failure < 3; failure++) {
     link.dies();
     wait();
   }
-  const posted = [];
-  let answer = { ok: true, status: 200 };
-  globalThis.fetch = async (url, { body }) => {
-    posted.push(JSON.parse(body).kind);
-    if (answer instanceof Error) throw answer;
-    return answer;
-  };
-  const settle = () => new Promise((resolve) => setImmediate(resolve));
   link.says({ love: 3 });
   assert.equal(room.transport, "sse");
+  /** @type {{ kind: string, answer: (status: number) => void, fail: () => void }[]} */
+  const posts = [];
+  globalThis.fetch = (url, { body, signal }) =>
+    new Promise((resolve, reject) => {
+      const fail = () => reject(new Error("the network is gone"));
+      signal.addEventListener("abort", fail);
+      posts.push({ kind: JSON.parse(body).kind, answer: (status) => resolve({ status }), fail });
+    });
+  /** Answers the last post, and lets the client see it. */
+  const answer = (status) => {
+    posts.at(-1).answer(status);
+    return settle();
+  };
+  return { room, posts, answer };
+}
+
+test("without a WebSocket taps are posted one by one, and refused ones not again", async () => {
+  const { room, posts, answer } = enterWithoutSocket();
   tap(room, 2);
   assert.equal(shown(room), 5);
-  await settle();
-  assert.deepEqual(posted.splice(0), ["love", "love"]);
+  assert.equal(posts.length, 1);
+  await answer(200);
+  assert.equal(posts.length, 2);
+  await answer(200);
   link.says({ love: 5 });
   assert.equal(shown(room), 5);
-  // A server without room for now: it is asked again when it next says something.
-  answer = { ok: false, status: 503 };
   tap(room);
-  await settle();
-  assert.deepEqual([posted.splice(0).length, room.queued, shown(room)], [1, 1, 6]);
-  // A kind that it does not want is not asked for again.
-  answer = { ok: false, status: 422 };
-  link.says({ love: 5 });
-  await settle();
-  assert.deepEqual([posted.splice(0).length, room.queued, shown(room)], [1, 0, 5]);
-  // An answer that is lost: it may have been counted.
-  answer = new Error("the network is gone");
+  await answer(422);
+  wait();
+  assert.deepEqual([posts.length, room.queued, shown(room)], [3, 0, 5]);
+});
+
+test("a server without room for now is asked again after growing waits, whatever it says meanwhile", async () => {
+  const { room, posts, answer } = enterWithoutSocket();
   tap(room);
-  await settle();
-  assert.deepEqual([posted.splice(0).length, room.queued, shown(room)], [1, 0, 6]);
-  answer = { ok: true, status: 200 };
-  link.says({ love: 6 });
-  await settle();
-  assert.deepEqual([posted.length, shown(room)], [0, 6]);
+  for (let tick = 1; tick <= 1200; tick++) {
+    if (tick % 20 === 0) await answer(posts.length % 2 ? 503 : 507);
+    link.says({ love: 3, clap: tick });
+    mock.timers.tick(50);
+  }
+  assert.ok(posts.length > 3 && posts.length < 40, `${posts.length} in a minute`);
+  assert.equal(shown(room), 4);
+});
+
+test("a server without room for now is asked again in a quiet room too", async () => {
+  const { room, posts, answer } = enterWithoutSocket();
+  tap(room);
+  await answer(503);
+  assert.deepEqual([room.queued, shown(room)], [1, 4]);
+  mock.timers.tick(1200);
+  assert.equal(posts.length, 2);
+  await answer(200);
+  assert.deepEqual([room.queued, shown(room), room.state], [0, 4, "open"]);
+});
+
+test("what may have been counted is posted again only if the counts that follow don't have it", async () => {
+  for (const fail of [(post) => post.fail(), (post) => post.answer(502), () => mock.timers.tick(10_000)]) {
+    for (const isCounted of [true, false]) {
+      mock.timers.reset();
+      mock.timers.enable({ apis: ["setTimeout", "Date"] });
+      const { room, posts } = enterWithoutSocket();
+      tap(room);
+      fail(posts[0]);
+      await settle();
+      const streams = dialed.length;
+      if (isCounted) link.says({ love: 4 });
+      mock.timers.tick(1200);
+      await settle();
+      if (!isCounted) {
+        assert.equal(dialed.length, streams + 1, "a new stream says what is counted");
+        assert.equal(posts.length, 1, "nothing is posted before it does");
+        link.says({ love: 3 });
+        await settle();
+      }
+      assert.deepEqual([posts.length, shown(room)], [isCounted ? 1 : 2, 4]);
+      room.close();
+    }
+  }
+});
+
+test("a post that hangs does not hold all later taps", async () => {
+  const { room, posts } = enterWithoutSocket();
+  tap(room);
+  for (let second = 0; second < 60 && posts.length < 2; second++) {
+    assert.ok(room.react("clap"));
+    link.says({ love: 3, other: second });
+    mock.timers.tick(1000);
+    await settle();
+  }
+  assert.ok(posts.length > 1);
+});
+
+test("a tap whose post outlives its stream is not posted again", async () => {
+  for (const status of [200, 503, 504]) {
+    mock.timers.reset();
+    mock.timers.enable({ apis: ["setTimeout", "Date"] });
+    const { room, posts, answer } = enterWithoutSocket();
+    // Of two that have left, one has its answer and was lost all the same.
+    tap(room, 2);
+    await answer(200);
+    link.dies();
+    // Long enough for the stream to be back, not for the post to be given up.
+    mock.timers.tick(9000);
+    link.says({ love: 4 });
+    await settle();
+    assert.equal(room.state, "open");
+    assert.deepEqual([posts.length, shown(room)], [2, 5], "it is still on its way");
+    await answer(status);
+    if (status === 200) link.says({ love: 5 });
+    assert.deepEqual([posts.length, shown(room)], [2, 5], status);
+    room.close();
+  }
+});
+
+test("an answer that comes after a room was left changes nothing", async () => {
+  const { room, posts, answer } = enterWithoutSocket();
+  tap(room);
+  room.close();
+  await answer(503);
+  assert.deepEqual([posts.length, room.queued], [1, 0]);
 });

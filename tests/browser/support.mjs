@@ -22,6 +22,10 @@ const require = createRequire(import.meta.url);
 /** How long anything may take that must happen. */
 export const PATIENCE_MS = 20_000;
 
+/** The browser's sessions of each test. They end before its server, which they would miss.
+ * @type {WeakMap<object, { close: () => Promise<void> }[]>} */
+const sessions = new WeakMap();
+
 /** A server process. It can be killed and started again where it was. */
 export class Server {
   #directory;
@@ -36,6 +40,7 @@ export class Server {
     server.#directory = await mkdtemp(join(tmpdir(), "ovation-"));
     server.#arguments = args.includes("--admin") ? args : ["--no-admin", ...args];
     context.after(async () => {
+      for (const session of sessions.get(context) ?? []) await session.close();
       await server.kill();
       await rm(server.#directory, { recursive: true });
     });
@@ -43,9 +48,9 @@ export class Server {
     return server;
   }
 
-  /** Starts it, at the address that it had before if it had one. */
-  async again() {
-    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments];
+  /** Starts it, at the address that it had before if it had one, with more arguments if there are any. */
+  async again(...more) {
+    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments, ...more];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
     this.admin = undefined;
     for await (const line of createInterface(this.#process.stdout)) {
@@ -127,6 +132,7 @@ export async function browser() {
  */
 export async function open(context, browser, url, { allowed = [], expected = [], setup, ...options } = {}) {
   const session = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  sessions.set(context, [...(sessions.get(context) ?? []), session]);
   const page = await session.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const complaints = [];

@@ -4,7 +4,7 @@
  */
 
 import { Chart, clock, sumAt } from "/charts.js";
-import { Rooms } from "/rooms.js";
+import { Rooms, isolated } from "/rooms.js";
 
 const RANGES = {
   "15m": { seconds: 15 * 60, refreshSeconds: 60 },
@@ -14,9 +14,9 @@ const RANGES = {
 /** While the server has not run for as long as the range, the picture shows what there is, and of the
  *  range at least this share. */
 const LEAST_SHARE = 0.1;
-/** Rooms that the picture shows apart; the others are one layer. */
+/** Rooms that the picture shows apart; the others are one layer, with what is in no room. */
 const SHOWN_ROOMS = 7;
-const OTHERS = "other rooms";
+const OTHERS = "all other connections";
 const TOAST_MS = 5000;
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
@@ -143,7 +143,7 @@ function drawLegend(layers) {
       name.scope = "row";
       const mark = document.createElement("i");
       mark.style.background = row.color;
-      const text = Object.assign(document.createElement("span"), { textContent: plain(row.name), title: row.name });
+      const text = Object.assign(isolated(plain(row.name)), { title: row.name });
       const both = document.createElement("div");
       both.append(mark, text);
       name.append(both);
@@ -162,9 +162,10 @@ function showNow({ series, rooms, reactors }) {
   set("now", "connections", number(series.connections));
   set("note", "streams", `${number(series.streams)} event streams, ${few(series.opened)} new / s`);
   set("now", "rooms", number(series.rooms));
-  set("note", "rooms", rooms[0] ? `${number(rooms[0][1])} in ${plain(rooms[0][0])}` : "");
+  const fullest = rooms[0] ? [`${number(rooms[0][1])} in `, isolated(plain(rooms[0][0]))] : [];
+  $('[data-note="rooms"]').replaceChildren(...fullest);
   set("now", "reactions", few(series.reactions));
-  const peak = Math.max(0, ...(history?.series.reactions ?? []));
+  const peak = Math.max(series.reactions, ...(history?.series.reactions ?? []));
   set("note", "reactions", peak ? `peak ${few(peak)}` : "");
   set("now", "deliveries", few(series.deliveries));
   set("note", "deliveries", series.conflated ? `${few(series.conflated)} / s missed` : "none missed");
@@ -284,8 +285,8 @@ for (const input of document.querySelectorAll("[name=range]")) {
 }
 
 let toastTimer = 0;
-function say(text) {
-  $("#toast").textContent = text;
+function say(...words) {
+  $("#toast").replaceChildren(...words);
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => ($("#toast").textContent = ""), TOAST_MS);
 }

@@ -10,6 +10,9 @@ const rate = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 const $ = (selector) => document.querySelector(selector);
 
+/** A name that somebody else has chosen: whatever directions are in it end with it. */
+export const isolated = (name) => Object.assign(document.createElement("bdi"), { textContent: name, title: name });
+
 export class Rooms {
   #body = $("#rooms tbody");
   #search = $("#search");
@@ -24,7 +27,7 @@ export class Rooms {
   /** @type {Map<string, HTMLTableRowElement>} */
   #rows = new Map();
 
-  /** @param {(text: string) => void} say tells the operator what became of an action */
+  /** @param {(...words: (string | Node)[]) => void} say tells the operator what became of an action */
   constructor(say) {
     this.#say = say;
     this.#search.addEventListener("input", () => this.refresh());
@@ -102,7 +105,8 @@ export class Rooms {
     perSecond.textContent = room.perSecond ? rate.format(room.perSecond) : "";
     const counts = Object.entries(room.counts);
     const parts = counts.slice(0, KINDS).map(([kind, count]) => {
-      const name = Object.assign(document.createElement("b"), { textContent: kind });
+      const name = document.createElement("b");
+      name.append(isolated(kind));
       const part = document.createElement("span");
       part.append(name, ` ${whole.format(count)}`);
       return part;
@@ -119,7 +123,7 @@ export class Rooms {
     name.scope = "row";
     name.title = `${room.party}/${room.room}`;
     const party = Object.assign(document.createElement("small"), { textContent: `${room.party} / ` });
-    name.append(party, room.room);
+    name.append(party, isolated(room.room));
     const cells = [1, 2, 3, 4, 5].map(() => document.createElement("td"));
     cells[3].append(Object.assign(document.createElement("div"), { className: "kinds" }));
     cells[4].className = "actions";
@@ -136,9 +140,8 @@ export class Rooms {
 
   #confirm(action, { party, room, members, reactions }) {
     const isReset = action === "reset";
-    const name = `${party}/${room}`;
     const people = members === 1 ? "1 member" : `${whole.format(members)} members`;
-    $("#confirm-title").textContent = `${isReset ? "Reset" : "Close"} ${name}?`;
+    $("#confirm-title").replaceChildren(isReset ? "Reset " : "Close ", isolated(`${party}/${room}`), "?");
     $("#confirm-text").textContent = isReset
       ? `Its ${whole.format(reactions)} reactions become zero, for everyone and at once. This can't be undone.`
       : `The connections of its ${people} are closed. The counts are kept, and whoever opens the room again comes in.`;
@@ -152,13 +155,14 @@ export class Rooms {
 
   async #act(action, party, room) {
     const path = `/rooms/${encodeURIComponent(party)}/${encodeURIComponent(room)}/${action}`;
-    const done = action === "reset" ? "is reset" : "is closed";
+    const done = action === "reset" ? " is reset" : " is closed";
+    const name = isolated(`${party}/${room}`);
     try {
       const response = await fetch(path, { method: "POST", headers: { "X-Ovation": "1" } });
       const why = response.ok ? "" : await response.text();
-      this.#say(response.ok ? `${party}/${room} ${done}` : `${party}/${room}: ${why}`);
+      this.#say(name, response.ok ? done : `: ${why}`);
     } catch {
-      this.#say(`${party}/${room}: the server does not answer`);
+      this.#say(name, ": the server does not answer");
     }
     this.refresh();
   }

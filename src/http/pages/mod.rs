@@ -13,7 +13,8 @@ use crate::protocol::head::Request;
 /// What the pages are told by their server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageSettings<'s> {
-    /// The kinds to show buttons for; the page has a choice of its own, if `None`.
+    /// The kinds that are counted, which the page and the element show; any and those that
+    /// `ovation.js` names, if `None`.
     pub kinds: Option<&'s [String]>,
     /// The party that the page's rooms are of.
     pub party: &'s str,
@@ -32,15 +33,11 @@ impl Pages {
     /// Prepares the pages.
     pub fn new(settings: &PageSettings<'_>) -> Self {
         let page = page(settings);
+        let element = element(settings);
         Self {
             page: Asset::new("text/html; charset=utf-8", page.as_bytes(), Audience::Own),
             files: [
-                (
-                    "/ovation.js",
-                    JAVASCRIPT,
-                    include_str!("ovation.js"),
-                    Audience::Any,
-                ),
+                ("/ovation.js", JAVASCRIPT, element.as_str(), Audience::Any),
                 (
                     "/pages/page.js",
                     JAVASCRIPT,
@@ -94,15 +91,34 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page with its settings filled in: as attributes, since no inline script is allowed.
 fn page(settings: &PageSettings<'_>) -> String {
-    let kinds = match settings.kinds {
-        // Strings always serialize.
-        Some(kinds) => serde_json::to_string(kinds).unwrap_or_default(),
-        None => String::new(),
-    };
     include_str!("page.html")
         .replace("{max-kind-bytes}", &settings.max_kind_bytes.to_string())
         .replace("{party}", &escape(settings.party))
-        .replace("{kinds}", &escape(&kinds))
+}
+
+/// The element, which shows the server's kinds where its page names none. Comments on lines of their
+/// own are for those who read the source: every site that embeds it is spared them.
+fn element(settings: &PageSettings<'_>) -> String {
+    let mut element = String::new();
+    for line in include_str!("ovation.js").lines() {
+        let line = match (settings.kinds, line.strip_prefix(KINDS)) {
+            (Some(kinds), Some(_)) => &kinds_line(kinds),
+            _ if line.trim_start().starts_with("//") => continue,
+            _ => line,
+        };
+        element.push_str(line);
+        element.push('\n');
+    }
+    element
+}
+
+/// How the element's line with the kinds begins.
+const KINDS: &str = "export const DEFAULT_KINDS = ";
+
+fn kinds_line(kinds: &[String]) -> String {
+    // Strings always serialize, and JSON is JavaScript (ECMA-262, since its tenth edition).
+    let kinds = serde_json::to_string(kinds).unwrap_or_default();
+    format!("{KINDS}{kinds};")
 }
 
 /// Text as it is written in an attribute.
@@ -126,17 +142,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kinds_are_filled_in_as_text() {
-        let kinds = ["love".to_owned(), "\"'<b>&".to_owned()];
+    fn the_settings_are_filled_in() {
         let page = page(&PageSettings {
-            kinds: Some(&kinds),
-            party: "main",
+            kinds: None,
+            party: "\"'<b>&",
             max_kind_bytes: 32,
         });
-        let expected = "data-kinds=\"[&quot;love&quot;,&quot;\\&quot;&#39;&lt;b&gt;&amp;&quot;]\"";
-        assert!(page.contains(expected), "{page}");
+        assert!(
+            page.contains("data-party=\"&quot;&#39;&lt;b&gt;&amp;\""),
+            "{page}"
+        );
         assert!(page.contains("data-max-kind-bytes=\"32\""));
         assert!(!page.contains('{'), "a place that was not filled in");
+    }
+
+    #[test]
+    fn the_element_knows_the_servers_kinds_and_has_no_comments_on_its_code() {
+        let kinds = ["love".to_owned(), "\"</script>".to_owned()];
+        let told = |kinds| {
+            let settings = PageSettings {
+                kinds,
+                ..PageSettings::default()
+            };
+            element(&settings)
+        };
+        let lines = |element: &str| {
+            element
+                .lines()
+                .filter(|line| line.starts_with(KINDS))
+                .count()
+        };
+        let element = told(Some(&kinds));
+        let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"</script>\"];\n";
+        assert!(element.contains(expected), "{element}");
+        assert_eq!((lines(&element), lines(&told(None))), (1, 1));
+        assert!(told(None).contains("DEFAULT_KINDS = [\"❤\""));
+        assert!(
+            !element
+                .lines()
+                .any(|line| line.trim_start().starts_with("//"))
+        );
+        assert!(element.contains("@typedef"), "what documents it stays");
     }
 
     #[test]

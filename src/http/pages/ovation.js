@@ -1,22 +1,11 @@
 /**
  * Ovation's client: a room of live counts, and a row of buttons for any page.
  *
- * As an element, from any site:
- *
- *     <script type="module" src="https://ovation.example/ovation.js"></script>
- *     <ovation-reactions room="talk-1" kinds="❤,👏"></ovation-reactions>
- *
- * As a class:
- *
- *     import { OvationRoom } from "https://ovation.example/ovation.js";
- *     const room = new OvationRoom({ room: "talk-1" });
- *     room.addEventListener("counts", () => console.log(room.counts.get("❤")));
- *     room.connect();
- *     room.react("❤");
+ * `new OvationRoom({ room: "talk-1" })`, or `<ovation-reactions room="talk-1">`: see the README.
  *
  * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} RoomState
- *   `waiting`: the connection is lost and will be tried again. `refused`: the server does not want
- *   this client, which asks again only after minutes. `closed`: left, or closed by the operator.
+ *   `waiting`: lost, and tried again. `refused`: turned away, and tried again only after minutes.
+ *   `closed`: left, or closed by the operator.
  * @typedef {{ state: RoomState, queued: number, transport: "websocket" | "sse" }} StateDetail
  * @typedef {{ counts: Map<string, number>, increases: Map<string, number>, own: boolean }} CountsDetail
  *   `increases`: what rose, and by how much, since the last such event. `own`: by a tap of this page.
@@ -25,7 +14,7 @@
  *   `presence`: asks how many are here.
  */
 
-/** The kinds to show where nothing else is said. */
+/** The kinds to show where nothing else is said: its own, on a server with a set of them. */
 export const DEFAULT_KINDS = ["❤", "👏", "🎉", "😂", "🔥"];
 
 /** The most taps that are kept while there is no connection. */
@@ -37,30 +26,36 @@ const MAX_BUFFERED_BYTES = 16384;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 const REFUSED_RETRY_MS = 120_000;
-/** A connection that lasted so long was a good one: the next failure is a first one again. */
+/** After a connection that lasted so long the next failure is a first one again. */
 const GOOD_AFTER_MS = 5000;
-const OPEN_TIMEOUT_MS = 10_000;
-/** After a tap, silence for so long means that the connection is dead. A server under load may be
- * slow, and must not lose all its clients for it. */
+const TIMEOUT_MS = 10_000;
+/** After a tap, silence for so long means a dead connection. A server under load may be slow, and
+ * must not lose all its clients for it. */
 const STALL_MS = 60_000;
-/** WebSockets that may fail in a row before server-sent events are tried instead. */
+/** WebSockets that may fail in a row before server-sent events are tried; more where one has worked,
+ * since then it is rather the server that is away. */
 const SOCKET_TRIES = 3;
+const KNOWN_SOCKET_TRIES = 8;
 const HERE = "$here";
 
-const add = (/** @type {Map<string, number>} */ map, /** @type {string} */ kind, /** @type {number} */ count) => {
+const add = (map, kind, count) => {
   const sum = (map.get(kind) ?? 0) + count;
   if (sum > 0) map.set(kind, sum);
   else map.delete(kind);
 };
-const sum = (/** @type {Map<string, number>} */ map) => [...map.values()].reduce((all, count) => all + count, 0);
+const isGone = (state) => state === "closed" || state === "refused";
+/** A scattered wait after so many failures in a row. */
+const backoff = (failures) =>
+  100 + Math.random() * Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));
+const sum = (map) => [...map.values()].reduce((all, count) => all + count, 0);
 
 /**
  * A room. Events: `counts` ({@link CountsDetail}), `state` ({@link StateDetail}), `here` (a number).
  *
  * The server's counts are absolute and skip states; nothing says which taps are in them. What is
- * shown is the server's count and the own taps that are not in it yet, and every increase of a
- * count is taken to be own taps first. So a count shows each tap at once, never falls back, and
- * never counts a tap twice; for less than a tick it may lag behind the taps of others.
+ * shown is the server's count and the own taps that are not in it yet, and every increase is taken
+ * to be own taps first. So each tap shows at once, and no count falls back or has a tap twice; for
+ * less than a tick it may lag behind the taps of others.
  */
 export class OvationRoom extends EventTarget {
   /** As the server last said. */
@@ -84,7 +79,10 @@ export class OvationRoom extends EventTarget {
   #hadSocket = false;
   #openedAt = 0;
   #hasCounts = false;
-  #isPosting = false;
+  /** The tap that is being posted, one of those that have left. */
+  #posting;
+  #postFailures = 0;
+  #postTimer;
   #retryTimer;
   #stallTimer;
 
@@ -131,20 +129,20 @@ export class OvationRoom extends EventTarget {
   close() {
     for (const type of ["online", "offline"]) globalThis.removeEventListener?.(type, this);
     this.#hangUp();
-    this.#sent.clear();
+    this.#forget();
     this.#queue.clear();
     this.#setState("closed");
   }
 
   /**
-   * Taps. Without a connection the tap is kept and sent once when there is one again.
+   * Taps. Without a connection the tap is kept, and sent once when there is one again.
    * @param {string} kind
-   * @returns {boolean} whether it was taken: not if it is no kind, too many wait, or the room is left
+   * @returns {boolean} whether it was taken: not if it is no kind, too many wait, or nobody listens
    */
   react(kind) {
     const length = new TextEncoder().encode(kind).length;
     if (!length || length > this.#maxKindBytes || /\p{Cc}/u.test(kind) || kind === HERE) return false;
-    if (this.#state === "closed" || this.queued >= MAX_QUEUED_TAPS) return false;
+    if (isGone(this.#state) || this.queued >= MAX_QUEUED_TAPS) return false;
     if (/** @type {WebSocket} */ (this.#link)?.bufferedAmount > MAX_BUFFERED_BYTES) return false;
     add(this.#queue, kind, 1);
     if (this.#state === "open") this.#flush();
@@ -167,9 +165,11 @@ export class OvationRoom extends EventTarget {
 
   #dial() {
     this.#hangUp();
-    this.#setState("connecting");
     const generation = this.#generation;
     const isCurrent = () => generation === this.#generation;
+    this.#setState("connecting");
+    // Whoever heard that may have left.
+    if (!isCurrent()) return;
     const url = this.#url + this.#query;
     try {
       if (this.transport === "websocket") {
@@ -185,22 +185,28 @@ export class OvationRoom extends EventTarget {
       // The page's own rules forbid it.
       return this.#lost();
     }
-    this.#retryTimer = setTimeout(() => this.#lost(), OPEN_TIMEOUT_MS);
+    this.#retryTimer = setTimeout(() => this.#lost(), TIMEOUT_MS);
   }
 
   #hangUp() {
     this.#generation++;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#stallTimer);
-    this.#stallTimer = undefined;
+    clearTimeout(this.#postTimer);
+    this.#stallTimer = this.#postTimer = undefined;
     this.#link?.close();
     this.#link = undefined;
   }
 
   /** Ends a connection that may still deliver what it was given: that is not sent again. */
   #giveUp() {
-    this.#sent.clear();
+    this.#forget();
     this.#lost();
+  }
+
+  #forget() {
+    this.#sent.clear();
+    this.#posting = undefined;
   }
 
   #lost(code = 0) {
@@ -212,18 +218,17 @@ export class OvationRoom extends EventTarget {
     this.#failures = wasGood ? 1 : this.#failures + 1;
     this.#tries = wasOpen ? 0 : this.#tries + 1;
     const isSocket = this.transport === "websocket";
-    if (isSocket ? !this.#hadSocket && this.#tries >= SOCKET_TRIES : this.#tries) {
+    if (isSocket ? this.#tries >= (this.#hadSocket ? KNOWN_SOCKET_TRIES : SOCKET_TRIES) : this.#tries) {
       this.transport = isSocket ? "sse" : "websocket";
       this.#tries = 0;
     }
     const isRefused = code === 1008;
     if (isRefused) {
       // Whatever it did not like is not said again.
-      this.#sent.clear();
+      this.#forget();
       this.#queue.clear();
     }
-    const longest = isRefused ? REFUSED_RETRY_MS : Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
-    const delay = isRefused ? longest * (1 + Math.random()) : 100 + longest * Math.random();
+    const delay = isRefused ? REFUSED_RETRY_MS * (1 + Math.random()) : backoff(this.#failures);
     this.#retryTimer = setTimeout(() => this.#dial(), delay);
     this.#setState(isRefused ? "refused" : "waiting");
     this.#tellCounts(new Map(), false);
@@ -261,18 +266,21 @@ export class OvationRoom extends EventTarget {
     if (this.#hasCounts) for (const [kind, count] of this.counts) add(increases, kind, count - (shown.get(kind) ?? 0));
     this.#hasCounts = true;
     this.#tellCounts(increases, false);
-    if (this.transport === "sse") this.#flush();
   }
 
   /** The first counts have come. Taps of the connection before that are not in them were lost
-   * with it: they are sent again, which counts them once. */
+   * with it: they are sent again, which counts them once. Not one that is still being posted. */
   #opened() {
     clearTimeout(this.#retryTimer);
     this.#openedAt = Date.now();
     this.#tries = 0;
     this.#hadSocket ||= this.transport === "websocket";
-    for (const [kind, count] of this.#sent) add(this.#queue, kind, count);
-    this.#sent.clear();
+    const posting = this.#posting?.kind;
+    for (const [kind, count] of [...this.#sent]) {
+      const lost = count - Number(kind === posting);
+      add(this.#queue, kind, lost);
+      add(this.#sent, kind, -lost);
+    }
     this.#state = "open";
     this.#flush();
     this.#tellState();
@@ -296,26 +304,35 @@ export class OvationRoom extends EventTarget {
 
   /** Sends what waits without a WebSocket, one by one. The stream tells the counts. */
   async #post() {
-    if (this.#isPosting) return;
-    this.#isPosting = true;
-    let goesOn = true;
-    while (goesOn && this.#state === "open" && this.#queue.size) {
-      const [kind] = this.#queue.keys();
-      this.#leaves(kind, 1);
-      try {
-        // Text, so that the browser need not ask first.
-        const { ok, status } = await fetch(this.#url, { method: "POST", body: JSON.stringify({ kind }) });
-        goesOn = ok || status < 500;
-        if (!ok) add(this.#sent, kind, -1);
-        if (!goesOn) add(this.#queue, kind, 1);
-      } catch {
-        // It may have been counted: the next counts tell.
-        goesOn = false;
-      }
-      this.#tellState();
-    }
-    this.#isPosting = false;
+    if (this.#posting || this.#postTimer || this.#state !== "open" || !this.#queue.size) return;
+    const [kind] = this.#queue.keys();
+    this.#leaves(kind, 1);
+    const tap = (this.#posting = { kind });
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
+    // Text, so that the browser need not ask first.
+    const request = { method: "POST", body: JSON.stringify(tap), signal: abort.signal };
+    const { status } = await fetch(this.#url, request).catch(() => ({ status: 0 }));
+    clearTimeout(timer);
+    // Meanwhile forgotten. A new connection remembers it.
+    if (this.#posting !== tap) return;
+    this.#posting = undefined;
+    const isBusy = status === 503 || status === 507;
+    // The network's failure or a proxy's: nobody knows whether it was counted.
+    const isDoubtful = !isBusy && (!status || status >= 500);
+    if (status >= 400 && !isDoubtful) add(this.#sent, kind, -1);
+    if (isBusy) add(this.#queue, kind, 1);
+    this.#postFailures = isBusy || isDoubtful ? this.#postFailures + 1 : 0;
+    if (this.#postFailures && this.#state === "open" && this.transport === "sse")
+      this.#postTimer = setTimeout(() => {
+        this.#postTimer = undefined;
+        // The first counts of a new stream tell, as of taps that were lost with a connection.
+        if (isDoubtful && this.#sent.size) this.#dial();
+        else this.#post();
+      }, backoff(this.#postFailures));
+    this.#tellState();
     this.#tellCounts(new Map(), false);
+    if (this.#state === "open") this.#flush();
   }
 
   #setState(state) {
@@ -346,6 +363,7 @@ border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:9
 background:color-mix(in srgb,currentColor 5%,transparent);touch-action:manipulation;-webkit-tap-highlight-color:transparent}
 button:hover{background:color-mix(in srgb,currentColor 11%,transparent)}
 button:active{background:color-mix(in srgb,currentColor 18%,transparent)}
+button:disabled{cursor:default;opacity:.5}
 button:focus-visible{outline:3px solid Highlight;outline-offset:2px}
 [part=emoji]{font-size:1.35em;line-height:1}
 [part=count]{font-variant-numeric:tabular-nums;min-width:1ch}
@@ -394,6 +412,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     this.room = new OvationRoom({ room, host: text("host"), party: text("party") });
     const kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
     const counts = this.#render([...new Set(kinds)]);
+    const buttons = this.shadowRoot.querySelectorAll("button");
     const pass = (/** @type {any} */ { type, detail }) =>
       this.dispatchEvent(new CustomEvent(`ovation:${type}`, { detail, bubbles: true, composed: true }));
     const numbers = new Intl.NumberFormat();
@@ -402,7 +421,9 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
       pass(event);
     });
     this.room.addEventListener("state", (/** @type {any} */ event) => {
-      this.dataset.state = event.detail.state;
+      const { state } = event.detail;
+      this.dataset.state = state;
+      for (const button of buttons) button.disabled = isGone(state);
       pass(event);
     });
     this.room.connect();

@@ -10,6 +10,10 @@ const MANY_KINDS = 10;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
+/** Taps without a connection change what is said; it is said when they pause. */
+const NOTICE_AFTER_MS = 500;
+/** The status of a name that the server does not take. */
+const TOO_LONG = 414;
 /** Reactions per second at which the room glows most. */
 const HOTTEST_PER_SECOND = 500;
 
@@ -22,8 +26,8 @@ const PICTURES = new Map(
 );
 const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
 const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
-/** What rises for a kind: words don't fly. */
-const flying = (kind) => (isWord(picture(kind)) ? "✨" : picture(kind));
+/** What rises for a kind: words don't fly; nor does, on the stage, what anybody may have invented. */
+const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
 const at = (id) => document.getElementById(id);
 const make = (name, className, ...children) => {
@@ -36,13 +40,13 @@ const make = (name, className, ...children) => {
 const query = new URLSearchParams(location.search);
 const isStage = query.get("view") === "stage";
 const name = roomName();
+const { party } = document.body.dataset;
 const room = new OvationRoom({
   room: name,
-  party: document.body.dataset.party,
+  party,
   presence: true,
   maxKindBytes: Number(document.body.dataset.maxKindBytes) || undefined,
 });
-const kinds = document.body.dataset.kinds ? JSON.parse(document.body.dataset.kinds) : DEFAULT_KINDS;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
 const exact = new Intl.NumberFormat();
@@ -65,7 +69,7 @@ function roomName() {
 
 /** @type {Map<string, { tile: HTMLElement, picture: HTMLElement, count: HTMLElement, pulsed: number }>} */
 const tiles = new Map();
-for (const kind of new Set(kinds)) {
+for (const kind of new Set(DEFAULT_KINDS)) {
   const shown = picture(kind);
   const face = make("span", isWord(shown) ? "word" : "picture", shown);
   face.dir = "auto";
@@ -125,7 +129,8 @@ function show() {
   at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
   at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
   for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
-  showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
+  // What anybody invents is not for the wall: there it is in the total alone.
+  if (!isStage) showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
 }
 
 /** Kinds that others send: as text, the most frequent ones. */
@@ -191,13 +196,40 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   const kept = queued === 1 ? "1 tap is kept and will be sent" : `${queued} taps are kept and will be sent`;
   if (state === "closed") say("This room has been closed. Thank you for being here.");
   else if (state === "refused") say("The server has turned this page away. It will ask again in a few minutes.");
-  else if (state !== "open" && queued) say(`You are not connected. ${kept} when you are back.`);
+  else if (state !== "open" && queued) say(`You are not connected. ${kept} when you are back.`, NOTICE_AFTER_MS);
   else if (state === "waiting") say("The connection is lost. Trying again…");
-  else if (state === "open") say("");
+  else if (state === "open") {
+    if (at("notice").textContent) at("summary").textContent = "You are connected again.";
+    say("");
+  }
+  if (state === "open") isKnown = true;
+  else if (state === "waiting" && !isKnown) ask();
 });
 
-function say(words) {
-  if (at("notice").textContent !== words) at("notice").textContent = words;
+let saying;
+
+/** Says what is going on, which is read out. What changes with every tap waits, and the last is said. */
+function say(words, afterMs = 0) {
+  clearTimeout(saying);
+  const now = () => {
+    saying = undefined;
+    if (at("notice").textContent !== words) at("notice").textContent = words;
+  };
+  if (afterMs) saying = setTimeout(now, afterMs);
+  else now();
+}
+
+/** Whether the room has been open, or it is known why not. */
+let isKnown = false;
+
+/** A browser doesn't say why a connection does not open: whether the name is to blame, this does. */
+async function ask() {
+  isKnown = true;
+  const { status } = await fetch(`/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`).catch(() => ({ status: 0 }));
+  isKnown = status > 0;
+  if (status !== TOO_LONG) return;
+  room.close();
+  say("The name of this room is too long. Open one with a shorter name.");
 }
 
 room.addEventListener("here", ({ detail: here }) => {

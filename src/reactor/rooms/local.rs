@@ -154,7 +154,7 @@ impl LocalRoom {
         if let RoomError::Store(error) = error
             && !std::mem::replace(&mut self.warned, true)
         {
-            tracing::warn!(party = %self.key.0, room = %self.key.1, %error, "reactions are lost");
+            tracing::warn!(party = ?self.key.0, room = ?self.key.1, %error, "reactions are lost");
         }
     }
 }
