@@ -5,7 +5,8 @@
 //! - This file: which request is answered by what, and the stream of samples.
 //! - `start`: settings, binding, the thread. `guard`: who may ask.
 //! - `sampler`, `process`: a sample each second. `history`: the samples, in bounded rings.
-//! - `metrics`: Prometheus. `rooms`: the list, resetting and closing. `assets`: the dashboard.
+//! - `metrics`: Prometheus. `rooms`: the list, and closing. `reset`: resetting, which waits for the disk.
+//!   `assets`: the dashboard.
 //!
 //! It reads atomics that the reactors write and asks the kernel. The one lock that it shares with
 //! reactors, that of the room table, it holds for a few hundred rooms at a time.
@@ -15,6 +16,7 @@ mod guard;
 mod history;
 mod metrics;
 mod process;
+mod reset;
 mod rooms;
 mod sampler;
 mod start;
@@ -33,6 +35,7 @@ use crate::store::Store;
 use assets::Assets;
 use guard::Guard;
 use history::{History, Range};
+use reset::Resets;
 use sampler::{INTERVAL, Sampler};
 pub use start::{
     AdminError, AdminSettings, DEFAULT_ADMIN_MAX_CONNECTIONS, Listening, Running, listen,
@@ -75,6 +78,7 @@ struct Admin {
     event: Bytes,
     /// The connections that get samples.
     listeners: Vec<u32>,
+    resets: Resets,
     due: Instant,
 }
 
@@ -89,6 +93,7 @@ impl Admin {
             history: History::default(),
             event: Bytes::new(),
             listeners: Vec::new(),
+            resets: Resets::default(),
             due: now,
         }
     }
@@ -102,7 +107,7 @@ impl Admin {
         self.event = event.into();
     }
 
-    fn response(&self, request: &Request<'_>) -> Response<'static> {
+    fn response(&mut self, request: &Request<'_>) -> Response<'static> {
         let path = path_of(request.target);
         if path == "/healthz" {
             return Response::text(200, &b"alive\n"[..]);
@@ -113,7 +118,7 @@ impl Admin {
         match request.method {
             "GET" | "HEAD" => self.get(path, request.target),
             "POST" => match self.guard.check_change(request) {
-                Ok(()) => rooms::act(&self.sources.shared, path),
+                Ok(()) => rooms::act(&self.sources.shared, &mut self.resets, path),
                 Err(refusal) => refusal,
             },
             _ => Response::text(405, &b"GET, HEAD and POST are what is known here"[..]),

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
+use super::reset::Resets;
 use crate::http::Response;
 use crate::reactor::News;
 use crate::reactor::rooms::Shared;
 use crate::room::Room;
-use crate::store::StoreError;
 
 /// Rooms that are listed if the query doesn't say how many.
 const DEFAULT_LISTED: usize = 100;
@@ -19,6 +19,8 @@ const DEFAULT_LISTED: usize = 100;
 const MAX_LISTED: usize = 500;
 /// The list ends early when it has become so long, in bytes.
 const MAX_LIST_BYTES: usize = 1 << 20;
+
+const NOTHING_IN_IT: &str = "There is no such room, or nothing in it";
 
 /// What to list.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,7 +143,7 @@ fn write_room(room: &Room, json: &mut Vec<u8>) {
 }
 
 /// Does what the path of a POST says: `/rooms/:party/:room/reset` or `…/close`.
-pub(super) fn act(shared: &Shared, path: &str) -> Response<'static> {
+pub(super) fn act(shared: &Arc<Shared>, resets: &mut Resets, path: &str) -> Response<'static> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let ["rooms", party, room, action] = segments[..] else {
         return not_found("There is nothing to do here");
@@ -150,40 +152,30 @@ pub(super) fn act(shared: &Shared, path: &str) -> Response<'static> {
     let (Ok(party), Ok(name)) = (decode(party), decode(room)) else {
         return Response::text(400, &b"The room's name is not UTF-8"[..]);
     };
-    let act = match action {
-        "reset" => reset,
-        "close" => close,
+    let handle = shared.table.enter(&party, &name, None);
+    let response = match action {
+        "reset" if handle.counts().message.json() == b"{}" => not_found(NOTHING_IN_IT),
+        "reset" => resets.begin(shared, handle),
+        "close" => close(shared, &handle),
         _ => return not_found("A room can be reset or closed"),
     };
-    let handle = shared.table.enter(&party, &name, None);
-    let members = match act(shared, &handle) {
-        Ok(Some(members)) => members,
-        Ok(None) => return not_found("There is no such room, or nothing in it"),
-        Err(error) => return Response::text(503, error.to_string().into_bytes()),
-    };
-    tracing::info!(?party, room = ?name, action, members, "the operator acts");
-    Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
-}
-
-/// Sets the counts of a room to zero. Gives how many members see that, if there were counts.
-fn reset(shared: &Shared, room: &Room) -> Result<Option<u64>, StoreError> {
-    if room.counts().message.json() == b"{}" {
-        return Ok(None);
+    if response.status < 300 {
+        tracing::info!(?party, room = ?name, action, "the operator acts");
     }
-    let reset = room.reset();
-    // Also if it failed: it may have failed when the counts were zero already.
-    tell(shared, room.publish(None), News::Counts(room.id()));
-    reset.map(|()| Some(room.members()))
+    response
 }
 
-/// Sends the members of a room away. Gives how many, if there are any.
-fn close(shared: &Shared, room: &Room) -> Result<Option<u64>, StoreError> {
+/// Sends the members of a room away, and says how many.
+fn close(shared: &Shared, room: &Room) -> Response<'static> {
     let members = room.members();
     tell(shared, room.reactors(), News::Closed(room.id()));
-    Ok((members > 0).then_some(members))
+    match members {
+        0 => not_found(NOTHING_IN_IT),
+        _ => Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes()),
+    }
 }
 
-fn tell(shared: &Shared, reactors: impl Iterator<Item = usize>, news: News) {
+pub(super) fn tell(shared: &Shared, reactors: impl Iterator<Item = usize>, news: News) {
     reactors.for_each(|reactor| shared.bells[reactor].tell(news));
 }
 

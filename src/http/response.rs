@@ -176,6 +176,7 @@ pub(super) fn connection(status: u16, keep_alive: bool) -> &'static str {
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
@@ -191,6 +192,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         507 => "Insufficient Storage",
         _ => "",

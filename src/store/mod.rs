@@ -306,7 +306,8 @@ impl Store {
         for cell in &repairs.leftovers {
             file.free(*cell);
         }
-        file.sync(0..index.places.free.next_cell())?;
+        // All of it: what was freed at the end is beyond what seems to be used.
+        file.sync(0..file.cells())?;
         for (room, _) in &repairs.resetting {
             format::set_resetting(&file.cell(*room)[format::MARK_WORD], Resetting::No);
             self.core.mark(*room);

@@ -218,11 +218,19 @@ fn a_disk_that_fails_is_named_and_tried_again() {
     assert_eq!(Client::join(&server, "talk").1.of("love"), count);
 }
 
+/// strace gives up now and then on threads that it delays, and says so.
+fn with_patience(is_done: impl Fn() -> bool) {
+    assert!((0..5).any(|_| is_done()), "not once in five attempts");
+}
+
 #[test]
 fn a_slow_disk_delays_no_reaction() {
-    // strace gives up now and then on threads that it delays, and says so.
-    let is_done = (0..5).any(|_| reactions_come_while_the_disk_is_slow());
-    assert!(is_done, "strace gave up each time");
+    with_patience(reactions_come_while_the_disk_is_slow);
+}
+
+#[test]
+fn nobody_waits_for_a_file_that_grows_slowly() {
+    with_patience(rooms_are_made_while_the_file_grows_slowly);
 }
 
 /// Whether the disk was slow all the time.
@@ -269,6 +277,47 @@ fn reactions_come_while_the_disk_is_slow() -> bool {
     assert!(count > 50, "{count} reactions");
     assert!(longest < SYNC / 2, "one reaction took {longest:?}");
     true
+}
+
+/// Whether the file grew slowly all the time.
+fn rooms_are_made_while_the_file_grows_slowly() -> bool {
+    const GROWTH: Duration = Duration::from_secs(1);
+    /// More counters than are kept ready.
+    const ROOMS: usize = 1200;
+    const KINDS: usize = 40;
+    let home = directory();
+    // The first creates the file.
+    let fault = format!("fallocate:delay_enter={}:when=2+", GROWTH.as_micros());
+    let Some(server) = Server::start_injected(home.path(), &fault, &["--admin", "127.0.0.1:0"])
+    else {
+        return true;
+    };
+    let admin = server.admin_address();
+    let mut member = Client::enter(&server, "talk");
+    let mut http = Http::connect(&server);
+    let mut longest = Duration::ZERO;
+    for room in 0..ROOMS {
+        let asked = Instant::now();
+        let posts =
+            |kind: usize| post_request(&format!("/party/{room}"), &reaction(&kind.to_string()));
+        http.send((0..KINDS).map(posts).collect::<String>());
+        for _ in 0..KINDS {
+            assert_eq!(http.response().status, 200);
+        }
+        longest = longest.max(asked.elapsed());
+        if server.log().contains("strace:") {
+            return false;
+        }
+    }
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    assert!(longest < GROWTH / 2, "one room took {longest:?}");
+    eventually("all of it is in the file", || {
+        metric(&admin, "ovation_unsaved_records") == 0.0
+    });
+    let kinds = metric(&admin, "ovation_snapshot_used_bytes") / 64.0;
+    assert!(kinds > (ROOMS * KINDS) as f64, "{kinds} cells");
+    !server.log().contains("strace:")
 }
 
 #[test]

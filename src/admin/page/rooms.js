@@ -159,8 +159,8 @@ export class Rooms {
     const name = isolated(`${party}/${room}`);
     try {
       const response = await fetch(path, { method: "POST", headers: { "X-Ovation": "1" } });
-      const why = response.ok ? "" : await response.text();
-      this.#say(name, response.ok ? done : `: ${why}`);
+      const why = response.status === 200 ? "" : await response.text();
+      this.#say(name, why ? `: ${why}` : done);
     } catch {
       this.#say(name, ": the server does not answer");
     }

@@ -12,7 +12,7 @@ use super::*;
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     is_full: AtomicBool,
-    loses_writes: AtomicBool,
+    pub(super) loses_writes: AtomicBool,
     synced: Mutex<Vec<Range<u32>>>,
     /// Told when a sync begins; it waits for an answer then.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
@@ -52,6 +52,17 @@ impl Disk for Switched {
 }
 
 impl Switches {
+    /// What a disk that had `image` holds after all the syncs, from a page cache that has `now`.
+    pub(super) fn on_disk(&self, mut image: Vec<u8>, now: &[u8]) -> Vec<u8> {
+        image.resize(now.len(), 0);
+        for range in &*self.synced.lock().unwrap() {
+            let bytes = |cell: u32| (cell as usize * format::CELL_BYTES).min(now.len());
+            let range = bytes(range.start)..bytes(range.end);
+            image[range.clone()].copy_from_slice(&now[range]);
+        }
+        image
+    }
+
     /// Copies the file at each sync from now on.
     pub(super) fn copy_at_sync(&self, path: &Path) {
         *self.copied.lock().unwrap() = Some((path.to_owned(), Vec::new()));
@@ -79,7 +90,11 @@ pub(super) fn open_switched(path: &Path) -> (Store, Arc<Switches>) {
 pub(super) fn open_bytes(path: &Path, bytes: &[u8]) -> Result<(Store, OpenReport), OpenError> {
     fs::write(path, bytes).unwrap();
     let disk = Box::new(Switched(Arc::default()));
-    Store::open_on(path, &small(100), disk)
+    let limits = StoreLimits {
+        max_file_bytes: 4 * MIN_FILE_BYTES,
+        ..small(100)
+    };
+    Store::open_on(path, &limits, disk)
 }
 
 /// Adds rooms until one has no place in the file; that one, and how many there are.
@@ -233,4 +248,41 @@ fn only_what_has_changed_is_synced() {
     store.flush().unwrap();
     assert_eq!(disk.synced.lock().unwrap().len(), 1);
     assert_eq!(store.status().flushes, 2);
+}
+
+#[test]
+fn after_a_sync_that_failed_anywhere_everything_is_written_again_even_by_the_next_process() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    let room = store.room("main", "old").unwrap();
+    store.counter_of(room, "love").unwrap().add(7);
+    store.flush().unwrap();
+    store.room("main", "new").unwrap();
+    assert!(store.remove_inactive("main", "old", u32::MAX));
+    // The kernel takes all those pages for clean from here on, the new room's too.
+    disk.loses_writes.store(true, Ordering::SeqCst);
+    assert!(matches!(store.reclaim(), Err(StoreError::Sync(_))));
+    disk.loses_writes.store(false, Ordering::SeqCst);
+    let killed = fs::read(&path).unwrap();
+    let everything = |store: &Store, disk: &Switches| {
+        store.flush().unwrap();
+        let synced = disk.synced.lock().unwrap().clone();
+        let all = 0..store.core.memory.file.cells();
+        assert!(synced.contains(&all), "{synced:?}");
+    };
+    everything(&store, &disk);
+    drop(store);
+    // The same if the process died before that.
+    fs::write(&path, killed).unwrap();
+    let (store, disk) = open_switched(&path);
+    everything(&store, &disk);
+    disk.synced.lock().unwrap().clear();
+    store.room("main", "newer").unwrap();
+    store.flush().unwrap();
+    let synced = disk.synced.lock().unwrap().clone();
+    assert!(
+        synced.iter().all(|it| it.len() <= 2 * PAGE_CELLS as usize),
+        "{synced:?}"
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
@@ -187,6 +188,79 @@ fn every_flipped_bit_of_a_closed_file_is_found_or_harmless() {
         found > covered,
         "{found} were found, {covered} bits are no padding"
     );
+}
+
+#[test]
+fn a_sector_of_a_closed_file_that_was_lost_or_is_out_of_date_is_found() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let reactions: Vec<_> = (0..12).map(|room| (room, room % 4, 100)).collect();
+    let (store, _) = open_switched(&path);
+    react(&store, &reactions);
+    store.flush().unwrap();
+    let older = fs::read(&path).unwrap();
+    react(&store, &reactions);
+    store.close().unwrap();
+    let whole = all(&store);
+    let used = store.status().used_bytes as usize;
+    drop(store);
+    let bytes = fs::read(&path).unwrap();
+    let copy = directory.path().join("copy");
+    for start in (4096..used).step_by(512) {
+        let sector = start..start + 512;
+        let mut zeroed = bytes.clone();
+        zeroed[sector.clone()].fill(0);
+        let mut stale = bytes.clone();
+        stale[sector.clone()].copy_from_slice(&older[sector]);
+        for (what, image) in [("lost", zeroed), ("out of date", stale)] {
+            match open_bytes(&copy, &image) {
+                // Nothing but a part of a long name was in it, which had not changed.
+                Ok((store, _)) => assert_eq!((&image, all(&store)), (&bytes, whole.clone())),
+                Err(OpenError::Damaged { .. }) => {}
+                Err(other) => panic!("{what} at {start}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_damaged_name_costs_is_told() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    react(&store, &[(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 1)]);
+    store.flush().unwrap();
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096 + 40] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let (_, report) = Store::open_or_salvage(&path, &small(100)).unwrap();
+    assert_eq!(report.salvaged.unwrap().lost_counts, 3);
+}
+
+#[test]
+fn a_file_that_grows_while_somebody_looks_is_not_damaged() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    store.flush().unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..60 {
+                let file = &store.core.memory.file;
+                file.grow_to(file.cells() + 1).unwrap();
+                file.sync_length().unwrap();
+            }
+            is_done.store(true, Ordering::SeqCst);
+        });
+        while !is_done.load(Ordering::SeqCst) {
+            // It may say that it could not have a still look at it.
+            if let Ok(snapshot) = Snapshot::open(&path) {
+                assert_eq!(snapshot.damage().total(), 0, "{}", snapshot.damage());
+            }
+        }
+    });
 }
 
 #[test]

@@ -96,6 +96,122 @@ fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
 }
 
 #[test]
+fn what_is_counted_while_a_reset_waits_for_the_disk_outlives_the_process_and_nothing_else_does() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    let room = add(&store, "talk", &KINDS);
+    store.flush().unwrap();
+    disk.copy_at_sync(&path);
+    let reset = store.begin_reset(room).unwrap();
+    reset.zero();
+    add(&store, "talk", &[("b", 3), ("l", 4), ("new", 5)]);
+    let killed = fs::read(&path).unwrap();
+    let begun = disk.copies().remove(0);
+    let copy = directory.path().join("copy");
+    let (again, report) = open_bytes(&copy, &killed).unwrap();
+    assert_eq!(report.finished_resets, 1);
+    let mut expected: Vec<(&str, u64)> = KINDS.iter().map(|(kind, _)| (*kind, 0)).collect();
+    (expected[1].1, expected[11].1) = (3, 4);
+    expected.push(("new", 5));
+    assert_eq!(counts(&again, "main", "talk"), owned(&expected));
+    drop(again);
+    // Power loss: the counts are what they were since the reset.
+    for (_, image) in torn(&[begun, killed]) {
+        let (again, _) = open_bytes(&copy, &image).unwrap();
+        for (kind, count) in counts(&again, "main", "talk") {
+            let known = expected.iter().find(|(known, _)| *known == kind);
+            let most = known.map_or(0, |(_, count)| *count);
+            assert!(count == 0 || count == most, "{kind}: {count}");
+        }
+    }
+    reset.finish().unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(counts(&open(&path).0, "main", "talk"), owned(&expected));
+}
+
+#[test]
+fn a_room_with_a_reaction_that_is_not_sealed_is_not_removed() {
+    let directory = directory();
+    let (store, _) = open_switched(&directory.path().join("counts"));
+    add(&store, "talk", &[("love", 7)]);
+    store.flush().unwrap();
+    add(&store, "talk", &[("love", 1)]);
+    assert!(!store.remove_inactive("main", "talk", LATER));
+    store.flush().unwrap();
+    assert!(store.remove_inactive("main", "talk", LATER));
+}
+
+#[test]
+fn a_stop_after_a_removal_that_the_disk_cut_short_leaves_a_whole_file() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    add(&store, "old", &KINDS);
+    add(&store, "kept", &[("love", 7)]);
+    store.flush().unwrap();
+    assert!(store.remove_inactive("main", "old", LATER));
+    disk.loses_writes.store(true, Ordering::SeqCst);
+    assert!(store.reclaim().is_err());
+    assert!(store.close().is_err());
+    disk.loses_writes.store(false, Ordering::SeqCst);
+    store.close().unwrap();
+    drop(store);
+    let (store, report) = open(&path);
+    assert!(report.was_closed);
+    assert_eq!((report.rooms, report.leftovers), (1, 0));
+    assert_eq!(counts(&store, "main", "kept"), owned(&[("love", 7)]));
+}
+
+#[test]
+fn what_a_dead_process_has_freed_is_on_the_disk_before_it_is_used_again() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    add(&store, "old", &KINDS);
+    store.flush().unwrap();
+    disk.copy_at_sync(&path);
+    assert!(store.remove_inactive("main", "old", LATER));
+    store.reclaim().unwrap();
+    // The process dies in the second sync: the disk has the first, the page cache all.
+    let [on_disk, cache] = <[Vec<u8>; 2]>::try_from(disk.copies()).unwrap();
+    drop(store);
+    fs::write(&path, cache).unwrap();
+    let (store, disk) = open_switched(&path);
+    let on_disk = disk.on_disk(on_disk, &fs::read(&path).unwrap());
+    add(&store, "newcomer", &[("wow", 1)]);
+    let now = fs::read(&path).unwrap();
+    let copy = directory.path().join("copy");
+    for (_, image) in torn(&[on_disk, now]) {
+        let (again, _) = open_bytes(&copy, &image).unwrap();
+        let found = counts(&again, "main", "newcomer");
+        assert!(found.iter().all(|(kind, _)| kind == "wow"), "{found:?}");
+    }
+}
+
+#[test]
+fn who_looks_while_cells_are_used_anew_takes_no_rooms_count_for_another_s() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    add(&store, "old", &[("love", 1)]);
+    let kept = add(&store, "kept", &[("love", 2)]);
+    store.flush().unwrap();
+    let snapshot = Snapshot::open(&path).unwrap();
+    let contents = snapshot.contents();
+    assert!(store.remove_inactive("main", "old", LATER));
+    store.reclaim().unwrap();
+    store.room("main", "newcomer").unwrap();
+    store.counter_of(kept, "secret").unwrap().add(1_000_000);
+    for room in contents {
+        let is_strange = |(kind, _): &(String, u64)| kind == "secret" && room.room != "kept";
+        assert!(!room.counts.iter().any(is_strange), "{room:?}");
+    }
+    assert!(!snapshot.is_current());
+}
+
+#[test]
 fn a_removed_room_is_gone_and_its_space_is_used_again() {
     let directory = directory();
     let path = directory.path().join("counts");
