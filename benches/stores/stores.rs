@@ -21,7 +21,7 @@ fn fill<S: Counts>(path: &Path) -> Result<(), Failure> {
             store.flush()?;
         }
     }
-    Ok(())
+    store.close()
 }
 
 fn resident_bytes() -> u64 {

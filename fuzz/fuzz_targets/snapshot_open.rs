@@ -1,8 +1,9 @@
 //! Opening any file as a snapshot, the whole path: looking at it, a refusal that leaves it as it
 //! was, a salvage that leaves a whole file, and a store that works.
 //!
-//! The first byte says how the bytes are to be made into a file: as they are, or as the records
-//! behind a right header, closed or not, so that the fuzzer gets further than the first check.
+//! The first byte says how the bytes are to be made into a file, so that the fuzzer gets further
+//! than the first check: as they are; as flipped bits of a whole file, closed or not; or as
+//! records whose checksums hold, whatever they say of each other.
 #![no_main]
 
 use std::cell::RefCell;
@@ -10,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use ovation::store::format::{CELL_BYTES, Cell, FIRST_CELL, encode_counter, encode_room};
 use ovation::store::{MIN_FILE_BYTES, OpenError, RoomContents, Snapshot, Store, StoreLimits};
 use tempfile::TempDir;
 
@@ -46,14 +48,45 @@ fn whole(path: &Path, is_closed: bool) -> Vec<u8> {
     bytes
 }
 
+/// A file of records as whoever knows the format could make them.
+fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    const MOST_CELLS: usize = 1000;
+    let mut cells: Vec<Cell> = Vec::new();
+    for change in bytes.chunks_exact(4) {
+        let [what, a, b, c] = change.try_into().unwrap();
+        let text = |length: u8| char::from(c % 128).to_string().repeat(usize::from(length));
+        match what % 4 {
+            0 => cells.extend(encode_room("main", &text(a)).unwrap()),
+            1 => {
+                let kind = text(b % 4);
+                let room = FIRST_CELL + u32::from(a % 32);
+                cells.push(encode_counter(room, b / 4, &kind, u64::from(c)).unwrap());
+            }
+            2 => cells.push(Cell::default()),
+            _ => {
+                if let Some(cell) = cells.last_mut() {
+                    cell[usize::from(a % 8)] ^= u64::from(b) << (c % 64);
+                }
+            }
+        }
+    }
+    let mut file = whole(path, false);
+    let words = cells.iter().take(MOST_CELLS).flatten();
+    let records: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+    let first = FIRST_CELL as usize * CELL_BYTES;
+    file[first..first + records.len()].copy_from_slice(&records);
+    file
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((how, bytes)) = bytes.split_first() else {
         return;
     };
     DIRECTORY.with_borrow(|directory| {
         let path = directory.path().join("snapshot");
-        let content = match how % 3 {
+        let content = match how % 4 {
             0 => bytes.to_vec(),
+            3 => crafted(&path, bytes),
             how => {
                 // Flips bits of a whole file: pairs of a place and what to flip there.
                 let mut file = whole(&path, how == 1);

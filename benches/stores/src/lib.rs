@@ -27,6 +27,10 @@ pub trait Counts: Sized {
     fn flush(&mut self) -> Result<(), Failure>;
     /// The count of a room, as the file has it.
     fn get(&self, room: u32) -> Result<u64, Failure>;
+    /// Ends in order.
+    fn close(self) -> Result<(), Failure> {
+        Ok(())
+    }
     /// How large the file is, once all is in it.
     fn file_bytes(path: &Path) -> Result<u64, Failure> {
         Ok(std::fs::metadata(path)?.len())
@@ -56,6 +60,8 @@ impl Counts for Ovation {
 
     fn react(&mut self, room: u32) {
         let counter = self.counters.entry(room).or_insert_with(|| {
+            // Here is no flusher that does it.
+            self.store.grow_ahead().expect("the file can grow");
             let id = self.store.room("main", &name(room));
             id.and_then(|id| self.store.counter_of(id, "love"))
                 .expect("there is space")
@@ -64,7 +70,6 @@ impl Counts for Ovation {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        self.store.grow_ahead()?;
         Ok(self.store.flush()?)
     }
 
@@ -73,11 +78,8 @@ impl Counts for Ovation {
         let kinds = self.store.kinds(id);
         Ok(kinds.first().map_or(0, |(_, counter)| counter.get()))
     }
-}
 
-impl Ovation {
-    /// Ends in order.
-    pub fn close(self) -> Result<(), Failure> {
+    fn close(self) -> Result<(), Failure> {
         Ok(self.store.close()?)
     }
 }
