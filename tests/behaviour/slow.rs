@@ -14,15 +14,15 @@ use crate::support::{
 /// As many kinds as a room can have, each of 32 bytes, most of which are two in JSON: a frame of
 /// the counts has 16 KB, and the server would need 16 MB to keep the frames that a slow member
 /// misses, even if all members shared them.
-const KINDS: usize = 256;
+pub(crate) const KINDS: usize = 256;
 const MISSED_FRAMES: usize = 1000;
 const SLOW_MEMBERS: usize = 20;
 
-fn kind(index: usize) -> String {
+pub(crate) fn kind(index: usize) -> String {
     format!("{index:\\>32}")
 }
 
-fn start() -> Server {
+pub(crate) fn start() -> Server {
     Server::start(&[
         "--reactors",
         "1",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::slow::{self, KINDS, kind};
 use crate::support::{
     Client, Counts, EventStream, Http, Item, PATIENCE, Server, eventually, open_sockets,
     raise_descriptor_limit, reaction, resident_bytes, stream_request,
@@ -144,26 +145,15 @@ fn what_a_client_says_on_a_stream_is_passed_over_and_costs_nothing() {
 
 #[test]
 fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
-    const KINDS: usize = 256;
     const ROUNDS: usize = 500;
-    let server = Server::start(&[
-        "--reactors",
-        "1",
-        "--tick-ms",
-        "2",
-        "--max-kinds",
-        "256",
-        "--ping-interval-ms",
-        "0",
-    ]);
-    let kind = |index: usize| format!("{index:\\>32}");
+    let server = slow::start();
     let mut http = Http::connect(&server);
     for index in 0..KINDS {
         http.post("/party/talk", &reaction(&kind(index)));
     }
     let mut total = KINDS as u64;
     let (mut active, _) = Client::join(&server, "talk");
-    let mut slow: Vec<_> = (0..20).map(|_| open_slowly(&server)).collect();
+    let mut streams: Vec<_> = (0..20).map(|_| open_slowly(&server)).collect();
     let before = resident_bytes(&server);
     for round in 0..ROUNDS {
         active.react(&kind(round % KINDS));
@@ -175,7 +165,7 @@ fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
         grown < 4 << 20,
         "the server grew by {grown} bytes for streams that are not read"
     );
-    for stream in &mut slow {
+    for stream in &mut streams {
         let (mut events, mut last) = (0, Counts::default());
         while last.total() < total {
             let counts = stream.next_counts();
@@ -186,7 +176,7 @@ fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
         assert!(events < 10, "a slow stream was sent {events} events");
     }
     active.react(&kind(0));
-    for stream in &mut slow {
+    for stream in &mut streams {
         assert_eq!(stream.next_counts().total(), total + 1);
     }
 }

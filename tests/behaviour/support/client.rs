@@ -24,6 +24,22 @@ impl Counts {
         Self(object.into_iter().map(count).collect())
     }
 
+    /// The first of those that come that are as wanted; they must never go down on the way.
+    pub(super) fn wait_for(
+        mut next: impl FnMut() -> Self,
+        is_wanted: impl Fn(&Self) -> bool,
+    ) -> Self {
+        let mut last = Self::default();
+        loop {
+            let counts = next();
+            assert!(counts.covers(&last), "{last} went down to {counts}");
+            if is_wanted(&counts) {
+                return counts;
+            }
+            last = counts;
+        }
+    }
+
     pub(crate) fn of(&self, kind: &str) -> u64 {
         let found = self.0.iter().find(|(known, _)| known == kind);
         found.map_or(0, |(_, count)| *count)
@@ -149,15 +165,7 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads until the counts are as wanted; they must never go down on the way.
     pub(crate) fn wait_for(&mut self, is_wanted: impl Fn(&Counts) -> bool) -> Counts {
-        let mut last = Counts::default();
-        loop {
-            let counts = self.next_counts();
-            assert!(counts.covers(&last), "{last} went down to {counts}");
-            if is_wanted(&counts) {
-                return counts;
-            }
-            last = counts;
-        }
+        Counts::wait_for(|| self.next_counts(), is_wanted)
     }
 
     /// The code of the close frame that comes next, after any texts.

@@ -98,15 +98,7 @@ impl EventStream {
 
     /// Reads until the counts are as wanted; they must never go down on the way.
     pub(crate) fn wait_for(&mut self, is_wanted: impl Fn(&Counts) -> bool) -> Counts {
-        let mut last = Counts::default();
-        loop {
-            let counts = self.next_counts();
-            assert!(counts.covers(&last), "{last} went down to {counts}");
-            if is_wanted(&counts) {
-                return counts;
-            }
-            last = counts;
-        }
+        Counts::wait_for(|| self.next_counts(), is_wanted)
     }
 
     /// The code of the goodbye that comes next, after any messages, and after which nothing comes.
