@@ -1,6 +1,7 @@
-//! The flusher: the one thread that waits for the disk, so that no reactor does. It flushes the
-//! store, makes place in it, lets rooms that nobody is in leave memory, and removes those that
-//! have been quiet for longer than the operator wants to keep them.
+//! The two threads that wait for the disk, so that no reactor does. The flusher flushes the store,
+//! lets rooms that nobody is in leave memory, and removes those that have been quiet for longer
+//! than the operator wants to keep them. The grower makes the file larger ahead of what comes, also
+//! while a flush takes long.
 
 use std::io;
 use std::sync::Arc;
@@ -46,6 +47,17 @@ pub(super) fn spawn(
         .spawn(move || {
             let _ended = ended;
             flusher.run();
+        })
+}
+
+/// Starts the grower, which ends likewise.
+pub(super) fn spawn_grower(store: &Arc<Store>, ended: Ended) -> io::Result<JoinHandle<()>> {
+    let store = Arc::clone(store);
+    thread::Builder::new()
+        .name("grower".to_owned())
+        .spawn(move || {
+            let _ended = ended;
+            store.grow_when_low();
         })
 }
 

@@ -132,12 +132,16 @@ pub fn serve(
         args.min_free_memory_percent,
     ));
 
-    let ended = Ended(
-        sender.clone(),
-        Err(io::Error::other("the flusher panicked")),
-    );
-    let flusher = flusher::spawn(&store, &shared.table, flusher_settings(args), ended)
-        .map_err(system("start the flusher"))?;
+    let ended = |why| Ended(sender.clone(), Err(io::Error::other(why)));
+    let flusher = flusher::spawn(
+        &store,
+        &shared.table,
+        flusher_settings(args),
+        ended("the flusher panicked"),
+    )
+    .map_err(system("start the flusher"))?;
+    let grower = flusher::spawn_grower(&store, ended("the grower panicked"))
+        .map_err(system("start the grower"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
     let mut starts = Vec::new();
@@ -208,9 +212,9 @@ pub fn serve(
         admin.stop();
     }
     store.stop_waiting();
-    let closed = match flusher.join() {
-        Ok(()) => store.close(),
-        Err(_) => Err(io::Error::other("the flusher panicked")),
+    let closed = match (flusher.join(), grower.join()) {
+        (Ok(()), Ok(())) => store.close(),
+        _ => Err(io::Error::other("the flusher or the grower panicked")),
     };
     report(&metrics);
     remove_sockets(&addresses);

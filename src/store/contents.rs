@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
 use super::format::{
-    self, CELL_BYTES, CLOSED_WORD, FIRST_CELL, FREED_WORD, HeaderError, OWNER_WORD, Resetting,
+    self, CELL_BYTES, CLOSED_WORD, COUNT_WORD, FIRST_CELL, GONE_WORD, HeaderError, OWNER_WORD,
+    Resetting, Seal,
 };
 use super::index::name_at;
 use super::mapping::{Cells, View};
@@ -19,7 +20,8 @@ pub struct RoomContents {
     pub party: String,
     /// The room.
     pub room: String,
-    /// When it last counted something, in seconds since 1970, where that is known.
+    /// When it last counted something, in seconds since 1970, where that is known: not if it
+    /// has since the last flush.
     pub active: Option<u32>,
     /// The kinds and their counts, first made first.
     pub counts: Vec<(String, u64)>,
@@ -42,7 +44,7 @@ const MAX_LOOKS: usize = 5;
 /// equal to their sealed copies.
 fn stamp_of(view: &View) -> (u64, u64) {
     let header = view.read(0);
-    (header[FREED_WORD], header[CLOSED_WORD])
+    (header[GONE_WORD], header[CLOSED_WORD])
 }
 
 impl Snapshot {
@@ -159,35 +161,45 @@ impl Snapshot {
 
     /// The rooms in the order of the file, with all of their counts that are certain.
     pub fn contents(&self) -> impl Iterator<Item = RoomContents> {
-        contents(&self.view, &self.survey)
+        contents(&self.view, &self.survey, self.holder().is_some())
     }
 }
 
-/// The rooms that a survey has found, in the order of their cells.
+/// The rooms that a survey has found, in the order of their cells. In a file that `is_in_use`,
+/// a room that is about to be reset has its counts still.
 pub(super) fn contents<'a>(
     cells: &'a impl Cells,
     survey: &'a Survey,
+    is_in_use: bool,
 ) -> impl Iterator<Item = RoomContents> {
     let mut rooms: Vec<u32> = survey.index.rooms().collect();
     rooms.sort_unstable();
     rooms.into_iter().filter_map(move |room| {
         let (party, name) = name_at(cells, room)?;
         let head = cells.read(room);
-        let resetting = format::read_resetting(&head).unwrap_or(Resetting::No);
+        let resetting = match format::read_resetting(&head) {
+            Ok(Resetting::Begun) if is_in_use => Resetting::No,
+            resetting => resetting.unwrap_or(Resetting::No),
+        };
         let counters = survey.index.counters_of(cells, room);
         // Where cells are used anew meanwhile, one may belong to another room by now.
         let own = counters.filter(move |(_, record)| record.room == room);
+        let mut is_quiet = true;
         let counts = own.filter_map(|(cell, record)| {
             let counter = cells.read(cell);
+            is_quiet &= Seal::of(&counter) == Seal::Holds(counter[COUNT_WORD]);
             let count = proven_count(&counter, survey.is_closed)?;
             let is_gone = resetting.takes(&counter);
             Some((record.kind, if is_gone { 0 } else { count }))
         });
+        let counts = counts.collect();
+        // It has counted something since it was written down when it last did.
+        let active = format::read_active(&head).ok().flatten();
         Some(RoomContents {
             party,
             room: name,
-            active: format::read_active(&head).ok().flatten(),
-            counts: counts.collect(),
+            active: active.filter(|_| is_quiet),
+            counts,
         })
     })
 }

@@ -30,20 +30,20 @@ pub(super) struct Flushes {
     synced_at: Option<Instant>,
     /// Since when flushes have failed.
     behind_since: Option<Instant>,
-    /// Since when one has been running.
+    /// Since when one has been running, or waiting until it can.
     running_since: Option<Instant>,
     /// Why the last one failed, if it did.
     pub(super) error: Option<(io::ErrorKind, String)>,
 }
 
 impl Flushes {
-    /// A flush begins.
+    /// There is something to flush, or soon will be.
     pub(super) fn begin(&mut self) {
-        self.running_since = Some(Instant::now());
+        self.running_since.get_or_insert_with(Instant::now);
     }
 
-    /// It has ended.
-    pub(super) fn end(&mut self, flushed: &io::Result<usize>) {
+    /// A flush that took so long has ended.
+    pub(super) fn end(&mut self, flushed: &io::Result<usize>, took: Duration) {
         let Some(start) = self.running_since.take() else {
             return;
         };
@@ -51,7 +51,6 @@ impl Flushes {
             self.synced_at = Some(start);
             return;
         }
-        let took = start.elapsed();
         self.count += 1;
         self.last = took;
         self.longest = self.longest.max(took);

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::dirty::PAGE_CELLS;
@@ -44,6 +44,8 @@ pub(super) struct Map {
     disk: Box<dyn Disk>,
     /// Held by the one thread that grows the file.
     growth: Mutex<()>,
+    /// How many cells could be had ahead of what is used.
+    ahead: AtomicU32,
 }
 
 impl Deref for Map {
@@ -70,14 +72,8 @@ impl Map {
                 reason: HeaderError::Truncated(length_bytes),
             });
         }
-        refuse_foreign(&file, path)?;
+        refuse_foreign(&file, path, max_file_bytes)?;
         let max_cells = max_cells(max_file_bytes);
-        if length_bytes > u64::from(max_cells) * CELL {
-            return Err(OpenError::TooLarge {
-                path: path.to_owned(),
-                length_bytes,
-            });
-        }
         let cells = (length_bytes / CELL) as u32;
         let map = Self {
             mapping: Mapping::of_file(&file, cells, max_cells).map_err(failed("map it"))?,
@@ -85,6 +81,7 @@ impl Map {
             path: path.to_owned(),
             disk,
             growth: Mutex::default(),
+            ahead: AtomicU32::new(CELLS_AHEAD),
         };
         // Before anything is written, or read on a file system in memory: a hole would have to
         // be filled then, and where it can't be that raises SIGBUS.
@@ -111,6 +108,7 @@ impl Map {
             path: path.to_owned(),
             disk,
             growth: Mutex::default(),
+            ahead: AtomicU32::new(CELLS_AHEAD),
         })
     }
 
@@ -176,10 +174,13 @@ impl Map {
         let wanted = (wanted / CELL).max(u64::from(cells));
         let grown = wanted.min(u64::from(self.max_cells())) as u32;
         if let Some(file) = &self.file {
-            let allocated = self.disk.allocate(file, held..grown);
-            allocated.map_err(StoreError::Grow)?;
+            let allocate = |end| self.disk.allocate(file, held..end).map(|()| end);
+            // Where there is not so much space, what is needed may still fit.
+            let allocated = allocate(grown).or_else(|_| allocate(cells));
+            self.extend_to(allocated.map_err(StoreError::Grow)?);
+        } else {
+            self.extend_to(grown);
         }
-        self.extend_to(grown);
         Ok(())
     }
 
@@ -188,14 +189,18 @@ impl Map {
     pub(super) fn grow_ahead(&self, used_cells: u32) -> Result<(), StoreError> {
         let grow = |ahead| {
             let cells = used_cells.saturating_add(ahead);
-            self.grow_to(cells.min(self.max_cells()))
+            self.grow_to(cells.min(self.max_cells()))?;
+            self.ahead.store(ahead, Ordering::Relaxed);
+            Ok(())
         };
-        grow(CELLS_AHEAD).or_else(|_| grow(FEW_CELLS_AHEAD))
+        grow(CELLS_AHEAD).or_else(|_: StoreError| grow(FEW_CELLS_AHEAD))
     }
 
-    /// Whether less is ready for the next records than may be needed before the next flush.
+    /// Whether less is ready for the next records than there should be, and more may be had.
     pub(super) fn is_running_low(&self, used_cells: u32) -> bool {
-        self.cells() < self.max_cells() && self.cells() - used_cells < CELLS_AHEAD / 2
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let may_grow = self.has_file() && self.cells() < self.max_cells();
+        may_grow && self.cells() - used_cells < ahead / 2
     }
 
     /// Writes what has changed of `cells` to the disk and waits for it; all cells, if that has
@@ -218,9 +223,14 @@ impl Map {
         match &synced {
             Ok(()) if is_again => rewrite.store(0, Ordering::Relaxed),
             Ok(()) => {}
-            Err(_) => rewrite.store(1, Ordering::Relaxed),
+            Err(_) => self.rewrite_all(),
         }
         synced
+    }
+
+    /// Lets the next sync write everything.
+    fn rewrite_all(&self) {
+        self.cell(DIGEST_CELL)[REWRITE_WORD].store(1, Ordering::Relaxed);
     }
 
     /// Whether everything must be written again.
@@ -246,7 +256,8 @@ impl Map {
         let header = self.read(0);
         let is_new = format::read_length(&header) != Ok(cells);
         if is_new {
-            self.disk.sync_file(file)?;
+            let synced = self.disk.sync_file(file);
+            synced.inspect_err(|_| self.rewrite_all())?;
             self.cell(0)[LENGTH_WORD].store(format::length_mark(&header, cells), Ordering::Relaxed);
         }
         Ok(is_new)
@@ -300,9 +311,10 @@ impl Lock {
     /// name of its holder.
     ///
     /// # Errors
-    /// [`OpenError::Io`] and [`OpenError::Locked`].
+    /// [`OpenError`]; the file is then as it was.
     pub fn of(path: &Path, may_create: bool) -> Result<Self, OpenError> {
         let file = open_locked(path, may_create)?;
+        refuse_foreign(&file, path, MAX_FILE_BYTES)?;
         let length = file
             .metadata()
             .map_err(OpenError::io(path, "look at it"))?
@@ -317,9 +329,10 @@ impl Lock {
     }
 }
 
-/// Refuses what is certainly no snapshot before anything is done to it.
-fn refuse_foreign(file: &File, path: &Path) -> Result<(), OpenError> {
+/// Refuses what is certainly no snapshot, or too large a one, before anything is done to it.
+fn refuse_foreign(file: &File, path: &Path, max_file_bytes: u64) -> Result<(), OpenError> {
     let failed = |action| OpenError::io(path, action);
+    let length_bytes = file.metadata().map_err(failed("look at it"))?.len();
     let mut bytes = [0; CELL_BYTES];
     file.read_at(&mut bytes, 0).map_err(failed("read it"))?;
     let mut header = Cell::default();
@@ -329,14 +342,31 @@ fn refuse_foreign(file: &File, path: &Path) -> Result<(), OpenError> {
             .rev()
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     }
-    match format::decode_header(&header) {
-        Ok(()) | Err(HeaderError::Checksum) => Ok(()),
-        // It may be one that was only just created.
-        Err(_) if header[0] == 0 && is_zero_from(file, CELL).map_err(failed("read it"))? => Ok(()),
-        Err(reason) => Err(OpenError::Unreadable {
-            path: path.to_owned(),
-            reason,
-        }),
+    let decoded = format::decode_header(&header);
+    // It may be one that was only just created.
+    let may_be_new = format::is_unfinished(&header);
+    match decoded {
+        Err(reason) if reason != HeaderError::Checksum && !may_be_new => {
+            Err(OpenError::Unreadable {
+                path: path.to_owned(),
+                reason,
+            })
+        }
+        _ if length_bytes > u64::from(max_cells(max_file_bytes)) * CELL => {
+            Err(OpenError::TooLarge {
+                path: path.to_owned(),
+                length_bytes,
+            })
+        }
+        Err(reason @ HeaderError::NotASnapshot)
+            if !is_zero_from(file, CELL).map_err(failed("read it"))? =>
+        {
+            Err(OpenError::Unreadable {
+                path: path.to_owned(),
+                reason,
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -8,8 +8,9 @@
 //! - `index`, `free`: where the rooms are, and where there is place for another.
 //! - `survey`: a look at a whole file; `contents`: its rooms with their counts; `rewrite`: writing
 //!   it anew.
-//! - `counter`: what reactors add to. `dirty`: which pages they have changed. `flush`: sealing and
-//!   syncing those. `retire`: resets and removals.
+//! - `open`: what is there, and what a crash has left to be set right. `counter`: what reactors
+//!   add to. `dirty`: which pages they have changed; `signal`: what threads wait for. `flush`:
+//!   sealing and syncing those pages. `retire`: resets and removals.
 //!
 //! [`Store`] is what rooms see: (party, room, kind) to [`Counter`]. A counter is an aligned word
 //! of the mapped file itself, so what a client was shown is in the page cache, and survives the
@@ -53,39 +54,38 @@ mod index;
 mod map;
 mod mapping;
 mod memory;
+mod open;
 mod retire;
 mod rewrite;
+mod signal;
 mod spare;
 mod status;
 mod survey;
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use contents::{RoomContents, Snapshot};
 use counter::Core;
 pub use counter::Counter;
-use dirty::{Dirty, PAGE_CELLS};
-use disk::{Disk, FileSystem};
 pub use error::{OpenError, StoreError};
 use flush::{Flushes, unix_seconds};
-use format::{ACTIVE_WORD, COUNT_WORD, HeaderError, OWNER_WORD, Resetting};
+use format::{ACTIVE_WORD, COUNT_WORD};
 use index::Index;
-use map::Map;
 pub use map::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, MIN_FILE_BYTES};
-use mapping::{Cells, Mapping};
-use memory::{Memory, SPARE};
+use memory::SPARE;
+pub use open::OpenReport;
 use retire::Removed;
 pub use retire::Reset;
 pub use rewrite::{Rewrite, Salvaged};
+use signal::Signal;
 pub use spare::DEFAULT_MAX_SPARE_BYTES;
 use spare::Spares;
 pub use status::{Problem, Status};
 pub use survey::DamageReport;
-use survey::Repairs;
 
 /// The default of the most rooms that a store keeps.
 pub const DEFAULT_MAX_ROOMS: usize = 4_000_000;
@@ -111,25 +111,6 @@ impl Default for StoreLimits {
     }
 }
 
-/// What a store was opened with, for the log.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct OpenReport {
-    /// Rooms found.
-    pub rooms: usize,
-    /// Counters found.
-    pub counters: usize,
-    /// Whether the file was closed in order, or is new.
-    pub was_closed: bool,
-    /// Counts that were behind their sealed copies, and were set to them.
-    pub restored_counts: usize,
-    /// Rooms that were being reset, and are zero now.
-    pub finished_resets: usize,
-    /// Cells of records that a crash left unfinished, which are free now.
-    pub leftovers: usize,
-    /// What salvage has done, if it was needed.
-    pub salvaged: Option<Salvaged>,
-}
-
 /// The counters of all rooms, in a mapped file or, without one, in anonymous memory.
 #[derive(Debug)]
 pub struct Store {
@@ -138,6 +119,8 @@ pub struct Store {
     /// Held by whoever seals, resets or frees, also while the disk works; before the others.
     maintenance: Mutex<()>,
     flushes: Mutex<Flushes>,
+    /// Set when the file should grow.
+    low: Signal,
     max_rooms: usize,
 }
 
@@ -156,168 +139,6 @@ struct Indices {
 pub struct RoomId(u32);
 
 impl Store {
-    /// Opens the snapshot file at `path`, or creates it, and locks it.
-    ///
-    /// # Errors
-    /// [`OpenError`]; the file is then as it was.
-    pub fn open(path: &Path, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
-        Self::open_on(path, limits, Box::new(FileSystem))
-    }
-
-    /// The same, but a damaged file is replaced by one with all that is provably whole in it.
-    /// The damaged one stays beside it.
-    ///
-    /// # Errors
-    /// [`OpenError`]; the file is then as it was.
-    pub fn open_or_salvage(
-        path: &Path,
-        limits: &StoreLimits,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        let map = Map::open(path, limits.max_file_bytes, Box::new(FileSystem))?;
-        let header = format::decode_header(&map.read(0));
-        if map.is_blank() || !matches!(header, Ok(()) | Err(HeaderError::Checksum)) {
-            return Self::load(map, limits);
-        }
-        let survey = map.survey().map_err(OpenError::io(path, "map it"))?;
-        if header.is_ok() && survey.damage.total() == 0 {
-            return Self::load(map, limits);
-        }
-        let salvaged = rewrite::salvage(&map, survey, limits)?;
-        drop(map);
-        let (store, report) = Self::open(path, limits)?;
-        let report = OpenReport {
-            salvaged: Some(salvaged),
-            ..report
-        };
-        Ok((store, report))
-    }
-
-    fn open_on(
-        path: &Path,
-        limits: &StoreLimits,
-        disk: Box<dyn Disk>,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        Self::load(Map::open(path, limits.max_file_bytes, disk)?, limits)
-    }
-
-    /// A store in anonymous memory: the same code, and nothing outlives the process.
-    ///
-    /// # Errors
-    /// [`OpenError::Io`] if the address space can't be had.
-    pub fn anonymous(limits: &StoreLimits) -> Result<Self, OpenError> {
-        let map = Map::anonymous(limits.max_file_bytes, Box::new(FileSystem))?;
-        Ok(Self::load(map, limits)?.0)
-    }
-
-    fn load(map: Map, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
-        let path = map.path().to_owned();
-        let failed = |action| OpenError::io(&path, action);
-        let is_new = map.is_blank();
-        if is_new {
-            let created = SystemTime::now().duration_since(UNIX_EPOCH);
-            let header = format::encode_header(created.map_or(0, |age| age.as_secs()));
-            map.write_record(0, &[header]);
-            map.sync_new().map_err(failed("write it"))?;
-        }
-        format::decode_header(&map.read(0)).map_err(|reason| OpenError::Unreadable {
-            path: path.clone(),
-            reason,
-        })?;
-        let survey = map.survey().map_err(failed("map it"))?;
-        if survey.damage.total() > 0 {
-            return Err(OpenError::Damaged {
-                path,
-                damage: survey.damage,
-            });
-        }
-        let spare_cells = limits.max_spare_bytes / format::CELL_BYTES as u64;
-        let spare_cells =
-            u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
-        // Without a file there is nothing that could not grow.
-        let spare_cells = if map.has_file() {
-            spare_cells.max(2)
-        } else {
-            2
-        };
-        let reserve = "reserve address space for it";
-        let core = Core {
-            dirty: Dirty::new(map.max_cells()).map_err(failed(reserve))?,
-            memory: Memory {
-                spare: Mapping::anonymous(0, spare_cells).map_err(failed(reserve))?,
-                file: map,
-            },
-        };
-        let is_crashed = !survey.is_closed && !is_new;
-        let report = OpenReport {
-            rooms: survey.index.len(),
-            counters: survey.counters,
-            was_closed: !is_crashed,
-            restored_counts: survey.repairs.behind.len(),
-            finished_resets: survey.repairs.resetting.len(),
-            leftovers: survey.repairs.leftovers.len(),
-            salvaged: None,
-        };
-        let store = Self {
-            core: Arc::new(core),
-            index: Mutex::new(Indices {
-                places: survey.index,
-                spares: Spares::default(),
-                removed: Removed::default(),
-                growth_error: None,
-            }),
-            maintenance: Mutex::default(),
-            flushes: Mutex::default(),
-            max_rooms: limits.max_rooms,
-        };
-        // From here on the file is open, whatever happens.
-        store.core.set_closed(None).map_err(failed("write it"))?;
-        store.core.memory.file.cell(0)[OWNER_WORD]
-            .store(u64::from(std::process::id()), Ordering::Relaxed);
-        if is_crashed {
-            let repaired = store.repair(survey.repairs);
-            repaired.map_err(failed("repair what a crash left of it"))?;
-        }
-        if store.core.memory.file.must_rewrite() {
-            store.core.mark(0);
-        }
-        Ok((store, report))
-    }
-
-    /// Sets right what a crash has left. Waits for the disk: what this process sees in the page
-    /// cache, such as cells that the last one has freed, must be on it before anything builds
-    /// on that.
-    fn repair(&self, repairs: Repairs) -> io::Result<()> {
-        let file = &self.core.memory.file;
-        let mut index = self.index();
-        for (cell, count) in &repairs.behind {
-            file.cell(*cell)[COUNT_WORD].store(*count, Ordering::Relaxed);
-            self.core.mark(*cell);
-        }
-        for page in repairs.unsealed {
-            self.core.mark(page * PAGE_CELLS);
-        }
-        for (room, resetting) in &repairs.resetting {
-            for counter in index.places.counter_cells(*room) {
-                if resetting.takes(&file.read(counter)) {
-                    retire::zero(self, counter);
-                }
-            }
-        }
-        for cell in &repairs.leftovers {
-            file.free(*cell);
-        }
-        // All of it: what was freed at the end is beyond what seems to be used.
-        file.sync(0..file.cells())?;
-        for (room, _) in &repairs.resetting {
-            format::set_resetting(&file.cell(*room)[format::MARK_WORD], Resetting::No);
-            self.core.mark(*room);
-        }
-        for cell in repairs.leftovers {
-            index.places.free.give_back(cell, 1);
-        }
-        Ok(())
-    }
-
     /// The record of a room, if it has one.
     pub fn find(&self, party: &str, room: &str) -> Option<RoomId> {
         let found = self.index().places.find(&self.core.memory, party, room);
@@ -435,27 +256,33 @@ impl Store {
     /// passed. Returns whether the store has changed; the next call to [`Store::flush`] covers
     /// it.
     pub fn wait_until_dirty(&self, longest: Option<Duration>) -> bool {
-        self.core.dirty.wait(longest)
+        let is_dirty = self.core.dirty.signal.wait(longest);
+        if is_dirty && self.core.memory.file.has_file() {
+            // From now on, whatever it is that the flush will have to wait for.
+            self.flushes().begin();
+        }
+        is_dirty
     }
 
     /// Ends the wait for a change, as if there had been one.
     pub fn wake(&self) {
-        self.core.dirty.wake();
+        self.core.dirty.signal.set();
     }
 
     /// Waits for `time`, or until [`Store::stop_waiting`] was called.
     pub fn rest(&self, time: Duration) {
-        self.core.dirty.rest(time);
+        self.core.dirty.signal.rest(time);
     }
 
     /// Whether [`Store::stop_waiting`] was called.
     pub fn is_stopped(&self) -> bool {
-        self.core.dirty.is_stopped()
+        self.core.dirty.signal.is_stopped()
     }
 
     /// Lets the waits return from now on.
     pub fn stop_waiting(&self) {
-        self.core.dirty.stop();
+        self.core.dirty.signal.stop();
+        self.low.stop();
     }
 
     /// Seals what has changed, writes it to the disk and waits for it.
@@ -463,15 +290,29 @@ impl Store {
     /// # Errors
     /// What the operating system says. The next call tries again, with all of it.
     pub fn flush(&self) -> io::Result<()> {
-        let _maintenance = self.maintenance();
         if !self.core.memory.file.has_file() {
             return Ok(());
         }
-        let used_cells = self.index().places.free.next_cell();
         self.flushes().begin();
+        let _maintenance = self.maintenance();
+        let used_cells = self.index().places.free.next_cell();
+        let start = Instant::now();
         let flushed = flush::flush(&self.core, used_cells);
-        self.flushes().end(&flushed);
+        self.flushes().end(&flushed, start.elapsed());
         flushed.map(|_| ())
+    }
+
+    /// Makes the file larger whenever there is little place for the next records, until
+    /// [`Store::stop_waiting`]. For a thread of its own: a flush may take long, and new rooms
+    /// can't wait for it.
+    pub fn grow_when_low(&self) {
+        while self.low.wait(None) {
+            let used_cells = self.index().places.free.next_cell();
+            if let Err(error) = self.core.memory.file.grow_ahead(used_cells) {
+                // Whoever finds no place then is told the same.
+                let _ = self.index().note_growth_error(error);
+            }
+        }
     }
 
     /// Makes place for the next records, so that whoever adds them need not wait for the disk,
@@ -500,6 +341,8 @@ impl Store {
                 (_, Ok(false)) | (Ok(()), Err(StoreError::Late)) => {}
                 (_, Err(error)) => return Err(error),
             }
+            drop(guard);
+            self.let_others();
         }
     }
 
@@ -540,8 +383,13 @@ impl Store {
             // So that the flusher tries to move it.
             self.wake();
         } else if index.growth_error.is_none() && self.core.memory.file.is_running_low(used_cells) {
-            self.core.dirty.urge();
+            self.low.set();
         }
+    }
+
+    /// Lets whoever waits for the index have it, which unlocking it alone does not.
+    fn let_others(&self) {
+        thread::sleep(Duration::from_micros(100));
     }
 
     fn index(&self) -> MutexGuard<'_, Indices> {

@@ -5,11 +5,14 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use super::flush;
-use super::format::{self, COUNT_WORD, Cell, FREED_WORD, MARK_WORD, Resetting, SEALED_WORD, Seal};
+use super::format::{self, COUNT_WORD, Cell, GONE_WORD, MARK_WORD, Resetting, SEALED_WORD, Seal};
 use super::index::name_at;
 use super::mapping::Cells;
 use super::memory::SPARE;
 use super::{RoomId, Store, StoreError};
+
+/// How many cells are given back before others get at the index.
+const BATCH: usize = 4096;
 
 /// A room that is being set to zero. The order is:
 /// 1. The counts are sealed, and the room says that they are to go; both on the disk.
@@ -34,7 +37,8 @@ impl Store {
     /// Begins to set the counts of a room to zero. Waits for the disk.
     ///
     /// # Errors
-    /// [`StoreError::Sync`] if the disk fails; the counts stay.
+    /// [`StoreError::Sync`] if the disk fails; the counts stay. What the disk has then is not
+    /// known: if the machine dies before a flush succeeds, they may be zero after all.
     pub fn begin_reset(&self, room: RoomId) -> Result<Reset<'_>, StoreError> {
         let maintenance = self.maintenance();
         let (room, counters) = {
@@ -61,6 +65,8 @@ impl Store {
 impl Reset<'_> {
     /// Sets the counts to zero. What is added from now on counts.
     pub fn zero(&self) {
+        // Whoever copies the file meanwhile must not take a part of it.
+        self.store.something_goes();
         let now = {
             let index = self.store.index();
             // Also those that were made meanwhile.
@@ -71,6 +77,7 @@ impl Reset<'_> {
             zero(self.store, cell);
         }
         self.mark(Resetting::Done);
+        self.store.something_goes();
     }
 
     /// Makes it last. Waits for the disk.
@@ -164,6 +171,7 @@ impl Store {
             return false;
         }
         let cells = record_cells(memory, cell);
+        self.something_goes();
         index.places.remove(cell, party, room);
         memory.file.free(cell);
         self.core.mark(cell);
@@ -192,20 +200,29 @@ impl Store {
         let freed = file.sync(0..used).and_then(|()| {
             removed.others.iter().for_each(|cell| file.free(*cell));
             // Whoever copies the file meanwhile must not take new records for old ones.
-            file.cell(0)[FREED_WORD].fetch_add(1, Ordering::SeqCst);
+            self.something_goes();
             file.sync(0..used)
         });
-        let mut index = self.index();
         if let Err(error) = freed {
+            let mut index = self.index();
             index.removed.heads.extend(removed.heads);
             index.removed.others.extend(removed.others);
             return Err(StoreError::Sync(error));
         }
-        let cells = removed.heads.iter().chain(&removed.others);
-        cells
-            .clone()
-            .for_each(|cell| index.places.free.give_back(*cell, 1));
-        Ok(cells.count())
+        let cells = [removed.heads, removed.others].concat();
+        for batch in cells.chunks(BATCH) {
+            {
+                let mut index = self.index();
+                let free = &mut index.places.free;
+                batch.iter().for_each(|cell| free.give_back(*cell, 1));
+            }
+            self.let_others();
+        }
+        Ok(cells.len())
+    }
+
+    fn something_goes(&self) {
+        self.core.memory.file.cell(0)[GONE_WORD].fetch_add(1, Ordering::SeqCst);
     }
 }
 

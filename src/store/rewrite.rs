@@ -116,7 +116,7 @@ pub(super) fn salvage(
     let path = map.path();
     let rewrite = Rewrite::begin(path, limits)?;
     let mut kept = 0;
-    for room in contents(map.mapping(), &survey) {
+    for room in contents(map.mapping(), &survey, false) {
         kept += room.counts.len();
         let added = rewrite.add(&room).map_err(io::Error::other);
         added.map_err(OpenError::io(path, "write it anew"))?;

@@ -109,7 +109,7 @@ impl Store {
             last_flush: flushes.last,
             longest_flush: flushes.longest,
             total_flush: flushes.total,
-            unsynced: match self.core.dirty.is_dirty() || behind.is_some() {
+            unsynced: match self.core.dirty.signal.is_set() || behind.is_some() {
                 true => flushes.age().unwrap_or_default(),
                 false => Duration::ZERO,
             },

@@ -168,19 +168,18 @@ impl Survey {
             match format::decode(&content, read) {
                 Ok(Record::Free) => {}
                 Ok(Record::Room(record)) => {
-                    if self
-                        .index
-                        .find(cells, &record.party, &record.room)
-                        .is_some()
-                    {
-                        self.damage
-                            .add(cell, 0, Damage("a second room of the same name"));
-                    } else {
-                        self.index.insert(cell, &record.party, &record.room);
-                        found.rooms.push(cell);
-                        self.look_at_room(cell, &content);
-                    }
                     length = record.cells;
+                    let (party, room) = (&record.party, &record.room);
+                    match self.index.find(cells, party, room) {
+                        Some(_) => (cell..cell + length).for_each(|cell| {
+                            self.leave_over(cell, "a second room of the same name");
+                        }),
+                        None => {
+                            self.index.insert(cell, party, room);
+                            found.rooms.push(cell);
+                            self.look_at_room(cell, &content);
+                        }
+                    }
                 }
                 Ok(Record::Continuation) => found.continuations.push(cell),
                 Ok(Record::Counter(record)) => found.counters.push((cell, record.room)),
@@ -197,6 +196,10 @@ impl Survey {
     fn look_at_room(&mut self, cell: u32, content: &Cell) {
         match format::read_resetting(content) {
             Ok(Resetting::No) => {}
+            Ok(_) if self.is_closed => {
+                let damage = Damage("whether a room was being reset");
+                self.damage.add(cell, format::MARK_WORD, damage);
+            }
             Ok(resetting) => self.repairs.resetting.push((cell, resetting)),
             Err(damage) => self.damage.add(cell, format::MARK_WORD, damage),
         }

@@ -13,8 +13,8 @@ pub(in super::super) const OWNER_WORD: usize = 4;
 pub(in super::super) const CLOSED_WORD: usize = 5;
 /// The word of the header that says how many cells the file is sure to have.
 pub(in super::super) const LENGTH_WORD: usize = 6;
-/// The word of the header that counts how often cells were freed.
-pub(in super::super) const FREED_WORD: usize = 7;
+/// The word of the header that counts how often something has gone.
+pub(in super::super) const GONE_WORD: usize = 7;
 
 /// The cell of the header that holds what did not fit into the first.
 pub(in super::super) const DIGEST_CELL: u32 = 1;
@@ -77,6 +77,15 @@ pub fn decode_header(cell: &Cell) -> Result<(), HeaderError> {
         return Err(HeaderError::Version(version));
     }
     Ok(())
+}
+
+/// Whether this may be the header of a file whose first process died while it wrote it: all but
+/// the magic, or less.
+pub(in super::super) fn is_unfinished(header: &Cell) -> bool {
+    header[0] == 0
+        && (header[1] == 0 || halves(header[1]).0 == VERSION)
+        && (header[2] == 0 || header[2] == CELL_BYTES as u64)
+        && header[OWNER_WORD..].iter().all(|word| *word == 0)
 }
 
 /// The word of a file that was closed with this many cells in use.

@@ -13,7 +13,8 @@
 //!             word 5  zero while the file is open; once it was closed in order, checked: how
 //!                     many cells are used
 //!             word 6  checked: how many cells the file is sure to have; zero if not yet known
-//!             word 7  how often cells have been freed, to be used again
+//!             word 7  how often something has gone, so that whoever looks can tell: a room, its
+//!                     counts, or cells that are used again
 //!             word 8  checked: crc32c over the first word of every cell that is used, and over
 //!                     every count, of a file that was closed in order
 //!             word 9  not zero if a write to the disk has failed, and all must be written again
@@ -53,7 +54,8 @@
 //! - Sectors (512 bytes) of a file that lost power may be old or new, each for itself. Cells do
 //!   not cross sectors, so only a room's record of several cells can be torn: its head is whole
 //!   and a later cell is still free. It had not been synced, and is left out. So are counters
-//!   without a room, and continuations without a head. Anything else is damage, there too.
+//!   without a room, continuations without a head, and the second of two rooms of one name, of
+//!   which one had just been removed. Anything else is damage, there too.
 //!
 //! A reader refuses a version it doesn't know. A change that readers of this version would
 //! misunderstand needs a new one.
@@ -62,8 +64,8 @@ mod header;
 mod record;
 
 pub(super) use header::{
-    CLOSED_WORD, DIGEST_CELL, DIGEST_WORD, FREED_WORD, LENGTH_WORD, OWNER_WORD, REWRITE_WORD,
-    closed_mark, digest_mark, length_mark, read_closed, read_digest, read_length,
+    CLOSED_WORD, DIGEST_CELL, DIGEST_WORD, GONE_WORD, LENGTH_WORD, OWNER_WORD, REWRITE_WORD,
+    closed_mark, digest_mark, is_unfinished, length_mark, read_closed, read_digest, read_length,
 };
 pub use header::{HeaderError, VERSION, decode_header, encode_header};
 pub(super) use record::{

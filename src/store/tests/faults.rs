@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -12,6 +12,10 @@ use super::*;
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     is_full: AtomicBool,
+    /// How many cells the file may have at most; 0 is as many as it likes.
+    most_cells: AtomicU32,
+    /// The next sync of the file itself fails.
+    fails_file_sync: AtomicBool,
     pub(super) loses_writes: AtomicBool,
     synced: Mutex<Vec<Range<u32>>>,
     /// Told when a sync begins; it waits for an answer then.
@@ -25,7 +29,8 @@ struct Switched(Arc<Switches>);
 
 impl Disk for Switched {
     fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()> {
-        if self.0.is_full.load(Ordering::SeqCst) {
+        let most = self.0.most_cells.load(Ordering::SeqCst);
+        if self.0.is_full.load(Ordering::SeqCst) || most > 0 && cells.end > most {
             return Err(io::ErrorKind::StorageFull.into());
         }
         FileSystem.allocate(file, cells)
@@ -33,8 +38,9 @@ impl Disk for Switched {
 
     fn sync_cells(&self, _: &Mapping, cells: Range<u32>) -> io::Result<()> {
         if let Some((begun, answers)) = &*self.0.gate.lock().unwrap() {
-            begun.send(()).unwrap();
-            answers.recv().unwrap();
+            // Whoever is gone waits for nothing any more.
+            let _ = begun.send(());
+            let _ = answers.recv();
         }
         if let Some((path, copies)) = &mut *self.0.copied.lock().unwrap() {
             copies.push(fs::read(path).unwrap());
@@ -47,11 +53,22 @@ impl Disk for Switched {
     }
 
     fn sync_file(&self, _: &File) -> io::Result<()> {
-        Ok(())
+        match self.0.fails_file_sync.swap(false, Ordering::SeqCst) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
     }
 }
 
 impl Switches {
+    /// From now on each sync says that it begins, and waits for an answer.
+    pub(super) fn gate(&self) -> (Receiver<()>, Sender<()>) {
+        let (begun, begins) = channel();
+        let (answer, answers) = channel();
+        *self.gate.lock().unwrap() = Some((begun, answers));
+        (begins, answer)
+    }
+
     /// What a disk that had `image` holds after all the syncs, from a page cache that has `now`.
     pub(super) fn on_disk(&self, mut image: Vec<u8>, now: &[u8]) -> Vec<u8> {
         image.resize(now.len(), 0);
@@ -209,9 +226,7 @@ fn nobody_but_the_flusher_waits_for_a_slow_disk() {
     let room = store.room("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
     counter.add(1);
-    let (begun, begins) = channel();
-    let (answer, answers) = channel();
-    *disk.gate.lock().unwrap() = Some((begun, answers));
+    let (begins, answer) = disk.gate();
     thread::scope(|scope| {
         let flushing = scope.spawn(|| store.flush());
         begins.recv().unwrap();
@@ -221,9 +236,99 @@ fn nobody_but_the_flusher_waits_for_a_slow_disk() {
         store.counter_of(other, "clap").unwrap().add(1);
         assert_eq!(counts(&store, "main", "talk"), [("love".to_owned(), 2)]);
         assert_eq!(store.status().rooms, 2);
-        answer.send(()).unwrap();
+        drop(answer);
         flushing.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn the_file_grows_also_while_a_flush_is_slow() {
+    const ROOMS: usize = 60_000;
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, disk) = open_switched(&path);
+    store.grow_ahead().unwrap();
+    store.room("main", "talk").unwrap();
+    let (begins, answer) = disk.gate();
+    let killed = thread::scope(|scope| {
+        scope.spawn(|| store.grow_when_low());
+        let flushing = scope.spawn(|| store.flush());
+        begins.recv().unwrap();
+        for number in 0..ROOMS {
+            let room = store.room("main", &format!("room {number}")).unwrap();
+            store.counter_of(room, "love").unwrap().add(1);
+            // No crowd is as fast as that.
+            let file = &store.core.memory.file;
+            while file.is_running_low(store.index().places.free.next_cell()) {
+                thread::yield_now();
+            }
+        }
+        assert_eq!(store.status().unsaved_records, 0);
+        let killed = fs::read(&path).unwrap();
+        drop(answer);
+        flushing.join().unwrap().unwrap();
+        store.stop_waiting();
+        killed
+    });
+    let copy = directory.path().join("copy");
+    fs::write(&copy, killed).unwrap();
+    let (_, report) = open(&copy);
+    assert_eq!((report.rooms, report.counters), (ROOMS + 1, ROOMS));
+}
+
+#[test]
+fn who_waits_behind_a_reset_is_seen_to_be_behind() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let room = store.room("main", "talk").unwrap();
+    store.counter_of(room, "love").unwrap().add(1);
+    store.flush().unwrap();
+    let (begins, answer) = disk.gate();
+    thread::scope(|scope| {
+        let reset = scope.spawn(|| store.begin_reset(room).map(drop));
+        begins.recv().unwrap();
+        store.counter_of(room, "love").unwrap().add(1);
+        assert!(store.wait_until_dirty(None));
+        let flushing = scope.spawn(|| store.grow_ahead().map(|()| store.flush()));
+        let behind = store.status().behind.unwrap();
+        while store.status().behind.unwrap() < behind + Duration::from_millis(20) {
+            thread::yield_now();
+        }
+        drop(answer);
+        reset.join().unwrap().unwrap();
+        flushing.join().unwrap().unwrap().unwrap();
+    });
+    assert_eq!(store.status().behind, None);
+}
+
+#[test]
+fn a_large_file_grows_into_what_is_left_of_the_disk() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let file = &store.core.memory.file;
+    // An eighth of it is more than what is left.
+    file.grow_to(1 << 20).unwrap();
+    let held = file.cells();
+    let left = held + (4 << 20) / format::CELL_BYTES as u32;
+    disk.most_cells.store(left, Ordering::SeqCst);
+    file.grow_ahead(held - 100).unwrap();
+    assert!(file.cells() > held && file.cells() <= left);
+}
+
+#[test]
+fn while_little_space_is_left_nobody_tries_again_for_each_new_room() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    let held = store.core.memory.file.cells();
+    disk.most_cells.store(held, Ordering::SeqCst);
+    store.room("main", "first").unwrap();
+    assert!(
+        store.low.wait(Some(Duration::ZERO)),
+        "less than the most is ready"
+    );
+    store.grow_ahead().unwrap();
+    store.room("main", "talk").unwrap();
+    assert!(!store.low.is_set());
 }
 
 #[test]
@@ -283,6 +388,25 @@ fn after_a_sync_that_failed_anywhere_everything_is_written_again_even_by_the_nex
     let synced = disk.synced.lock().unwrap().clone();
     assert!(
         synced.iter().all(|it| it.len() <= 2 * PAGE_CELLS as usize),
+        "{synced:?}"
+    );
+}
+
+#[test]
+fn when_the_files_length_could_not_be_synced_everything_is_written_again() {
+    let directory = directory();
+    let (store, disk) = open_switched(&directory.path().join("counts"));
+    store.room("main", "old").unwrap();
+    store.flush().unwrap();
+    store.core.memory.file.grow_to(100_000).unwrap();
+    store.room("main", "new").unwrap();
+    disk.fails_file_sync.store(true, Ordering::SeqCst);
+    assert!(store.flush().is_err());
+    disk.synced.lock().unwrap().clear();
+    store.flush().unwrap();
+    let synced = disk.synced.lock().unwrap().clone();
+    assert!(
+        synced.contains(&(0..store.core.memory.file.cells())),
         "{synced:?}"
     );
 }

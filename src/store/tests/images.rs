@@ -16,7 +16,7 @@ type All = HashMap<(String, String), Vec<(String, u64)>>;
 
 fn all(store: &Store) -> All {
     let survey = store.core.memory.file.survey().unwrap();
-    let rooms = contents::contents(store.core.memory.file.mapping(), &survey);
+    let rooms = contents::contents(store.core.memory.file.mapping(), &survey, false);
     rooms
         .map(|room| ((room.party, room.room), room.counts))
         .collect()
@@ -221,6 +221,22 @@ fn a_sector_of_a_closed_file_that_was_lost_or_is_out_of_date_is_found() {
             }
         }
     }
+}
+
+#[test]
+fn a_closed_file_that_says_that_a_room_is_being_reset_is_damaged() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    react(&store, &[(0, 0, 5)]);
+    let room = store.find("main", "room 0 ").unwrap();
+    store.close().unwrap();
+    // The disk has lost the write that said that the reset was over.
+    let mark = &store.core.memory.cell(room.0)[format::MARK_WORD];
+    format::set_resetting(mark, format::Resetting::Done);
+    let copy = directory.path().join("copy");
+    let error = open_bytes(&copy, &fs::read(&path).unwrap()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
 
 #[test]

@@ -4,6 +4,11 @@ mod faults;
 mod images;
 mod retire;
 
+use std::path::Path;
+
+use super::dirty::PAGE_CELLS;
+use super::disk::{Disk, FileSystem};
+use super::mapping::{Cells, Mapping};
 use super::*;
 
 const NEW: OpenReport = OpenReport {
@@ -117,12 +122,32 @@ fn a_second_opener_is_told_who_holds_the_file() {
 fn foreign_files_are_refused_and_left_alone() {
     let directory = directory();
     let path = directory.path().join("foreign");
-    for content in [b"x".repeat(10), b"PNG ".repeat(5000), vec![1; 4096]] {
+    let mut zero_first = vec![0; 8192];
+    zero_first[8..24].copy_from_slice(b"somebody's notes");
+    for content in [
+        b"x".repeat(10),
+        b"PNG ".repeat(5000),
+        vec![1; 4096],
+        zero_first,
+    ] {
         std::fs::write(&path, &content).unwrap();
+        // What compaction and imports do first.
+        assert!(Lock::of(&path, true).is_err());
         let error = Store::open(&path, &StoreLimits::default()).unwrap_err();
         assert!(matches!(error, OpenError::Unreadable { .. }), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), content);
     }
+}
+
+#[test]
+fn a_file_of_nothing_that_is_too_large_is_refused_without_reading_it() {
+    let directory = directory();
+    let path = directory.path().join("sparse");
+    let file = std::fs::File::create(&path).unwrap();
+    // So much that reading it would time out.
+    file.set_len(1 << 43).unwrap();
+    let error = Store::open(&path, &StoreLimits::default()).unwrap_err();
+    assert!(matches!(error, OpenError::TooLarge { .. }), "{error}");
 }
 
 #[test]

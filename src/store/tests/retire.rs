@@ -2,6 +2,7 @@
 //! dies.
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
 
 use super::faults::{open_bytes, open_switched};
 use super::*;
@@ -141,6 +142,133 @@ fn a_room_with_a_reaction_that_is_not_sealed_is_not_removed() {
     assert!(!store.remove_inactive("main", "talk", LATER));
     store.flush().unwrap();
     assert!(store.remove_inactive("main", "talk", LATER));
+}
+
+/// Cells of a store to which something happens when one of them is read.
+struct Watched<'s, F: Fn()>(&'s Store, u32, F);
+
+impl<F: Fn()> Cells for Watched<'_, F> {
+    fn cells(&self) -> u32 {
+        self.0.core.memory.file.cells()
+    }
+
+    fn read(&self, index: u32) -> format::Cell {
+        let cell = self.0.core.memory.file.read(index);
+        if index == self.1 {
+            (self.2)();
+        }
+        cell
+    }
+}
+
+#[test]
+fn a_room_that_is_made_again_while_it_is_removed_is_no_damage() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    let talk = add(&store, "talk", &[("love", 7)]);
+    for other in 0..8 {
+        add(&store, &format!("other {other}"), &[("love", 1)]);
+    }
+    store.flush().unwrap();
+    let before = fs::read(&path).unwrap();
+    // Somebody looks at the file meanwhile.
+    let is_done = AtomicBool::new(false);
+    let seen = survey::survey(&Watched(&store, talk.0 + 1, || {
+        if !is_done.swap(true, Ordering::SeqCst) {
+            assert!(store.remove_inactive("main", "talk", LATER));
+            add(&store, "talk", &[("clap", 1)]);
+        }
+    }));
+    assert!(is_done.load(Ordering::SeqCst));
+    assert_eq!(seen.damage.total(), 0, "{}", seen.damage);
+    // Or power fails, and the new room is on the disk while the old one is, too.
+    let now = fs::read(&path).unwrap();
+    let copy = directory.path().join("copy");
+    for (_, image) in torn(&[before, now]) {
+        let (again, _) = open_bytes(&copy, &image).unwrap();
+        let found = counts(&again, "main", "talk");
+        let known = [&[][..], &[("love", 7)], &[("clap", 1)]].map(owned);
+        assert!(known.contains(&found), "{found:?}");
+        add(&again, "talk", &[("clap", 1)]);
+        again.close().unwrap();
+        drop(again);
+        assert!(open(&copy).1.was_closed);
+    }
+}
+
+#[test]
+fn a_room_that_has_counted_since_the_last_flush_is_not_old() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    add(&store, "talk", &[("love", 7)]);
+    store.flush().unwrap();
+    let active = || {
+        Snapshot::open(&path)
+            .unwrap()
+            .contents()
+            .next()
+            .unwrap()
+            .active
+    };
+    assert!(active().is_some());
+    add(&store, "talk", &[("love", 1)]);
+    assert_eq!(active(), None);
+}
+
+#[test]
+fn while_a_reset_waits_everybody_has_the_counts_still() {
+    let directory = directory();
+    let path = directory.path().join("counts");
+    let (store, _) = open_switched(&path);
+    let room = add(&store, "talk", &[("love", 7)]);
+    store.flush().unwrap();
+    let first = |snapshot: &Snapshot| snapshot.contents().next().unwrap().counts;
+    let reset = store.begin_reset(room).unwrap();
+    let before = Snapshot::open(&path).unwrap();
+    assert_eq!(first(&before), owned(&[("love", 7)]));
+    reset.zero();
+    // Whoever read a part of it then reads it again.
+    assert!(!before.is_current());
+    let after = Snapshot::open(&path).unwrap();
+    assert_eq!(first(&after), owned(&[("love", 0)]));
+}
+
+#[test]
+fn nobody_waits_for_many_rooms_to_be_removed() {
+    const ROOMS: usize = 200_000;
+    let directory = directory();
+    let (store, _) = open_switched(&directory.path().join("counts"));
+    for number in 0..ROOMS {
+        if number % 4096 == 0 {
+            store.grow_ahead().unwrap();
+        }
+        add(&store, &format!("room {number}"), &[("love", 1)]);
+    }
+    store.flush().unwrap();
+    for number in 0..ROOMS {
+        assert!(store.remove_inactive("main", &format!("room {number}"), LATER));
+    }
+    let is_done = AtomicBool::new(false);
+    let (longest, all) = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            while !is_done.load(Ordering::SeqCst) {
+                let start = Instant::now();
+                store.find("main", "other");
+                longest = longest.max(start.elapsed());
+            }
+            longest
+        });
+        let start = Instant::now();
+        assert_eq!(store.reclaim().unwrap(), 2 * ROOMS);
+        let all = start.elapsed();
+        is_done.store(true, Ordering::SeqCst);
+        (looking.join().unwrap(), all)
+    });
+    // Most of it is work under the lock.
+    assert!(longest < all / 4, "one look took {longest:?} of {all:?}");
 }
 
 #[test]
