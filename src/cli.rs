@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use signal_hook::consts::SIGXFSZ;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ServeArgs;
@@ -45,6 +47,10 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    // By default a file over RLIMIT_FSIZE ends the process; handled, the write fails instead.
+    if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
+        tracing::warn!(%error, "a limit on file sizes would end this process");
+    }
     match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
         Command::Serve(args) => match serve(&args, |addresses, admin| {
             announce(addresses, admin, !args.no_pages);

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,7 +128,11 @@ fn rooms_go_out_as_lines_and_come_back_with_their_order_and_ages() {
         2,
     );
     // While it runs, and after.
-    let running = done(home.path(), &["export"], "");
+    let mut running = done(home.path(), &["export"], "");
+    while running.matches("active").count() < 2 {
+        // What has counted since the last flush has no age yet.
+        running = done(home.path(), &["export"], "");
+    }
     server.stop();
     let stopped = done(home.path(), &["export"], "");
     assert_eq!(lines(&running), lines(&stopped));
@@ -178,7 +183,7 @@ fn a_line_that_is_no_room_is_named_and_nothing_is_imported() {
     let (code, message) = failed(home.path(), &["import", "counts"], &"x".repeat(1 << 20));
     assert_eq!(code, 2);
     assert!(message.contains("has more than"), "{message}");
-    assert_eq!(fs::read(home.path().join("counts")).unwrap(), before);
+    assert!(fs::read(home.path().join("counts")).unwrap() == before);
     assert_eq!(
         fs::read_dir(home.path()).unwrap().count(),
         1,
@@ -222,6 +227,82 @@ fn a_backup_of_a_busy_server_is_whole() {
     assert_eq!(code, 2);
     assert!(message.contains("is there already"), "{message}");
     server.stop();
+}
+
+/// A snapshot with a room that only its owner may read.
+fn private_snapshot(home: &Path) {
+    let room = r#"{"party":"main","room":"talk","counts":{"love":3}}"#;
+    done(home, &["import", "private"], room);
+    fs::set_permissions(home.join("private"), Permissions::from_mode(0o600)).unwrap();
+}
+
+fn is_private(path: &Path) -> bool {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600
+}
+
+#[test]
+fn a_copy_is_for_the_same_eyes_also_where_files_have_no_second_names() {
+    let home = tempfile::tempdir().unwrap();
+    private_snapshot(home.path());
+    done(home.path(), &["backup", "private", "--output", "copy"], "");
+    assert!(is_private(&home.path().join("copy")));
+    if Command::new("strace").arg("--version").output().is_err() {
+        println!("SKIPPED: no strace on this machine");
+        return;
+    }
+    let traced = Command::new("strace")
+        .args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=link,linkat:error=EPERM",
+        ])
+        .arg(env!("CARGO_BIN_EXE_ovation"))
+        .args(["snapshot", "backup", "private", "--output", "other"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&traced.stderr);
+    assert!(traced.status.success(), "{error}");
+    assert!(is_private(&home.path().join("other")));
+    let names = fs::read_dir(home.path()).unwrap();
+    assert_eq!(names.count(), 3, "something else was left");
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_with_a_remedy() {
+    let home = tempfile::tempdir().unwrap();
+    private_snapshot(home.path());
+    let limited = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 64 && exec \"$0\" snapshot backup private --output copy",
+        ])
+        .arg(env!("CARGO_BIN_EXE_ovation"))
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&limited.stderr);
+    assert_eq!(limited.status.code(), Some(4), "{error}");
+    assert!(error.contains("ulimit -f"), "{error}");
+    let names = fs::read_dir(home.path()).unwrap();
+    assert_eq!(names.count(), 1, "something was left");
+}
+
+#[test]
+fn a_foreign_file_is_left_as_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let photo = b"JPEG ".repeat(5000);
+    fs::write(home.path().join("photo"), &photo).unwrap();
+    for what in ["compact", "import", "verify", "inspect", "export"] {
+        let (code, message) = failed(home.path(), &[what, "photo"], "");
+        assert_eq!(code, 4, "{what}: {message}");
+        assert!(
+            fs::read(home.path().join("photo")).unwrap() == photo,
+            "{what}"
+        );
+    }
 }
 
 #[test]
@@ -291,7 +372,7 @@ fn a_damaged_file_has_an_exit_code_of_its_own() {
     let exported = lines(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(exported.len(), 2);
     assert_eq!(exported[0]["counts"]["love"], 1);
-    assert_eq!(fs::read(&file).unwrap(), bytes);
+    assert!(fs::read(&file).unwrap() == bytes);
     let (code, _) = failed(home.path(), &["verify", "nothing"], "");
     assert_eq!(code, 4);
 }

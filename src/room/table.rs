@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -18,6 +19,9 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 pub const DEFAULT_MAX_RESTING_ROOMS: usize = 4096;
 /// Rooms that are listed under one lock, so that nobody who enters or leaves waits long for it.
 const PORTION: usize = 256;
+/// After so many rooms that were removed, others get at the table for so long.
+const EXPIRY_BATCH: usize = 256;
+const EXPIRY_PAUSE: Duration = Duration::from_micros(100);
 
 /// All rooms in memory, by party and name.
 #[derive(Debug)]
@@ -150,7 +154,14 @@ impl RoomTable {
     /// with their counts. Returns how many. Their space is free after [`Store::reclaim`].
     pub fn remove_inactive_since(&self, unix_seconds: u32) -> usize {
         let mut removed = 0;
-        for (party, name) in self.store.rooms_inactive_since(unix_seconds) {
+        for (number, room) in (1..).zip(self.store.rooms_inactive_since(unix_seconds)) {
+            if number % EXPIRY_BATCH == 0 {
+                // Unlocking alone lets nobody else have the locks.
+                thread::sleep(EXPIRY_PAUSE);
+            }
+            let Some((party, name)) = self.store.name_of(room) else {
+                continue;
+            };
             let key: Key = (party.as_str().into(), name.as_str().into());
             let mut rooms = self.rooms();
             if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {

@@ -126,13 +126,20 @@ fn a_room_with_counts_rests_before_it_leaves_and_no_more_rest_than_may() {
 
 #[test]
 fn a_room_that_somebody_is_in_is_not_removed() {
-    let table = table(RoomLimits::default());
+    let store = Arc::new(Store::anonymous(&StoreLimits::default()).unwrap());
+    let table = RoomTable::new(Arc::clone(&store), RoomLimits::default());
     for name in ["used", "resting", "gone"] {
         let room = table.enter("main", name, None);
         room.counter("love").unwrap().add(3);
     }
     let used = table.enter("main", "used", None);
     assert_eq!(table.remove_inactive_since(0), 0);
+    assert_eq!(
+        table.remove_inactive_since(u32::MAX),
+        0,
+        "it has just counted"
+    );
+    store.flush().unwrap();
     assert_eq!(table.remove_inactive_since(u32::MAX), 2);
     assert_eq!(json(&used), r#"{"love":3}"#);
     assert_eq!(json(&table.enter("main", "resting", None)), "{}");

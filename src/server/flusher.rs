@@ -72,8 +72,6 @@ struct Flusher {
 
 impl Flusher {
     fn run(mut self) {
-        // For the first crowd. If it can't be, the next turn says so.
-        let _ = self.store.grow_ahead();
         loop {
             let is_dirty = self.store.wait_until_dirty(self.next_task());
             if self.store.is_stopped() {

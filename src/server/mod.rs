@@ -10,13 +10,12 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
@@ -240,6 +239,8 @@ fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
         Store::open(path, &limits)?
     };
     log_opened(path, &report);
+    // For the first crowd. If it can't be, the flusher tries again, and says so.
+    let _ = store.grow_ahead();
     Ok(store)
 }
 
@@ -369,8 +370,6 @@ impl Drop for Ended {
 
 fn spawn_signals(sender: Sender<Notice>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    // By default a file over RLIMIT_FSIZE ends the process; handled, the write fails instead.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

@@ -141,10 +141,10 @@ impl SnapshotError {
     /// 1 for the system, 2 for the input, 4 for a file that can't be opened, 5 for damage.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { .. } | Self::Store(_) => 1,
+            Self::Io { .. } => 1,
             Self::Line { .. } | Self::Exists(_) => 2,
             Self::Open(OpenError::Damaged { .. }) | Self::Damaged { .. } => 5,
-            Self::Open(_) => 4,
+            Self::Open(_) | Self::Store(_) => 4,
         }
     }
 

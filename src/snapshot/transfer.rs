@@ -95,13 +95,16 @@ pub(super) fn import(
     };
     // Held until the new file is in the place of the old, or of nothing.
     let is_new = !path.exists();
-    let _lock = Lock::of(path, true)?;
-    let imported = import_into(path, &name, input).inspect_err(|_| {
-        if is_new {
-            // Nobody else can have used what was made for the lock.
-            let _ = std::fs::remove_file(path);
+    let lock = Lock::of(path, true)?;
+    let imported = match import_into(path, &name, input) {
+        Ok(imported) => imported,
+        Err(error) => {
+            if is_new {
+                lock.remove_empty(path);
+            }
+            return Err(error);
         }
-    })?;
+    };
     writeln!(
         output,
         "{}: {} rooms imported",
@@ -207,7 +210,7 @@ pub(super) fn backup(
         bar.wrap_iter(snapshot.contents())
             .try_for_each(|room| rewrite.add(&room))?;
         if snapshot.is_current() {
-            rewrite.finish_new()?;
+            rewrite.finish_new(path)?;
             let rooms = whole(snapshot.rooms() as u64);
             return writeln!(output, "{}: {rooms} rooms copied", copy.display())
                 .map_err(SnapshotError::io("say so"));

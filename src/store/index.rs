@@ -158,6 +158,12 @@ impl Index {
     }
 }
 
+/// How many cells the record of the room at `cell` has.
+pub(super) fn record_cells(cells: &impl Cells, cell: u32) -> u32 {
+    let [_, cells, _, _, ..] = cells.read(cell)[0].to_le_bytes();
+    u32::from(cells).max(1)
+}
+
 /// The name of the room at `cell`.
 pub(super) fn name_at(cells: &impl Cells, cell: u32) -> Option<(String, String)> {
     let read = |offset: u32| {

@@ -1,6 +1,6 @@
 //! The snapshot file: its lock, its mapping, how it grows and how it is synced.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::ops::{Deref, Range};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -303,29 +303,60 @@ fn max_cells(max_file_bytes: u64) -> u32 {
 /// A snapshot file that nobody else may use as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    /// Whose name was in the file before.
+    owner_before: Option<[u8; 8]>,
 }
 
 impl Lock {
     /// Locks the file, which must be there unless it may be created, and changes nothing but the
-    /// name of its holder.
+    /// name of its holder, as long as this lives.
     ///
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
     pub fn of(path: &Path, may_create: bool) -> Result<Self, OpenError> {
         let file = open_locked(path, may_create)?;
         refuse_foreign(&file, path, MAX_FILE_BYTES)?;
-        let length = file
-            .metadata()
-            .map_err(OpenError::io(path, "look at it"))?
-            .len();
+        let failed = |action| OpenError::io(path, action);
+        let length = file.metadata().map_err(failed("look at it"))?.len();
+        let mut lock = Self {
+            file,
+            owner_before: None,
+        };
         if length >= u64::from(FIRST_CELL) * CELL {
+            let mut before = [0; 8];
+            let place = OWNER_WORD as u64 * 8;
+            let read = lock.file.read_exact_at(&mut before, place);
+            read.map_err(failed("read it"))?;
             // For whoever is refused meanwhile.
             let pid = u64::from(std::process::id()).to_le_bytes();
-            file.write_all_at(&pid, OWNER_WORD as u64 * 8)
-                .map_err(OpenError::io(path, "write it"))?;
+            let written = lock.file.write_all_at(&pid, place);
+            written.map_err(failed("write it"))?;
+            lock.owner_before = Some(before);
         }
-        Ok(Self { _file: file })
+        Ok(lock)
+    }
+
+    /// Removes the file that was only made to be locked, if nothing has come of it.
+    pub fn remove_empty(&self, path: &Path) {
+        let is_it = |there: &Metadata, held: &Metadata| {
+            held.len() == 0 && (there.dev(), there.ino()) == (held.dev(), held.ino())
+        };
+        if let (Ok(there), Ok(held)) = (std::fs::metadata(path), self.file.metadata())
+            && is_it(&there, &held)
+        {
+            // If it stays, it is a snapshot without rooms.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(before) = self.owner_before {
+            // It only tells whom to ask.
+            let _ = self.file.write_all_at(&before, OWNER_WORD as u64 * 8);
+        }
     }
 }
 

@@ -131,7 +131,14 @@ struct Indices {
     spares: Spares,
     removed: Removed,
     /// Why the file could not grow when it last had to.
-    growth_error: Option<(io::ErrorKind, String)>,
+    growth_error: Option<GrowthError>,
+}
+
+/// Why the file could not grow, and what the operator can do.
+#[derive(Debug)]
+struct GrowthError {
+    message: String,
+    remedy: &'static str,
 }
 
 /// A room's record in the store.
@@ -285,14 +292,12 @@ impl Store {
         self.low.stop();
     }
 
-    /// Seals what has changed, writes it to the disk and waits for it.
+    /// Seals what has changed, writes it to the disk and waits for it. Without a file, the seals
+    /// still tell which rooms have counted something.
     ///
     /// # Errors
     /// What the operating system says. The next call tries again, with all of it.
     pub fn flush(&self) -> io::Result<()> {
-        if !self.core.memory.file.has_file() {
-            return Ok(());
-        }
         self.flushes().begin();
         let _maintenance = self.maintenance();
         let used_cells = self.index().places.free.next_cell();
@@ -339,7 +344,10 @@ impl Store {
                     return Err(index.note_growth_error(error)?);
                 }
                 (_, Ok(false)) | (Ok(()), Err(StoreError::Late)) => {}
-                (_, Err(error)) => return Err(error),
+                (_, Err(error)) => {
+                    index.growth_error = Some(GrowthError::of(&error));
+                    return Err(error);
+                }
             }
             drop(guard);
             self.let_others();
@@ -419,18 +427,28 @@ impl Indices {
     /// Passes on errors of which memory is no way out.
     fn note_growth_error(&mut self, error: StoreError) -> Result<StoreError, StoreError> {
         match &error {
-            StoreError::Grow(source) => {
-                self.growth_error = Some((source.kind(), source.to_string()));
-                Ok(error)
-            }
+            StoreError::Grow(_) => self.growth_error = Some(GrowthError::of(&error)),
             StoreError::Late => {
-                let text = error.to_string();
-                self.growth_error
-                    .get_or_insert((io::ErrorKind::TimedOut, text));
-                Ok(error)
+                let late = || GrowthError::of(&error);
+                self.growth_error.get_or_insert_with(late);
             }
-            _ => Err(error),
+            _ => return Err(error),
         }
+        Ok(error)
+    }
+}
+
+impl GrowthError {
+    fn of(error: &StoreError) -> Self {
+        let (message, remedy) = match error {
+            StoreError::Grow(source) => (source.to_string(), status::remedy(source.kind())),
+            StoreError::Full => (
+                "it has its largest size".to_owned(),
+                "raise --snapshot-max-bytes, and restart",
+            ),
+            other => (other.to_string(), "look at the disk"),
+        };
+        Self { message, remedy }
     }
 }
 

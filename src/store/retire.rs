@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::flush;
 use super::format::{self, COUNT_WORD, Cell, GONE_WORD, MARK_WORD, Resetting, SEALED_WORD, Seal};
-use super::index::name_at;
+use super::index::{name_at, record_cells};
 use super::mapping::Cells;
 use super::memory::SPARE;
 use super::{RoomId, Store, StoreError};
@@ -132,8 +132,8 @@ pub(super) struct Removed {
 }
 
 impl Store {
-    /// The rooms that have counted nothing since `unix_seconds`, by their names.
-    pub fn rooms_inactive_since(&self, unix_seconds: u32) -> Vec<(String, String)> {
+    /// The rooms that have counted nothing since `unix_seconds`.
+    pub fn rooms_inactive_since(&self, unix_seconds: u32) -> Vec<RoomId> {
         let memory = &self.core.memory;
         // Without the lock of the index: what is not in memory has to be read from the disk.
         let used_cells = self.index().places.free.next_cell();
@@ -146,8 +146,12 @@ impl Store {
             Some(view) => look(&|cell| view.read(cell)),
             None => look(&|cell| memory.read(cell)),
         };
-        let names = found.into_iter().filter_map(|cell| name_at(memory, cell));
-        names.collect()
+        found.into_iter().map(RoomId).collect()
+    }
+
+    /// The party and the name of a room that is not in use, if it is still there.
+    pub fn name_of(&self, room: RoomId) -> Option<(String, String)> {
+        name_at(&self.core.memory, room.0)
     }
 
     /// Removes a room that has counted nothing since `unix_seconds`. Nobody may hold one of its
@@ -229,10 +233,4 @@ impl Store {
 fn is_inactive(cell: &Cell, unix_seconds: u32) -> bool {
     format::is_room(cell[0])
         && matches!(format::read_active(cell), Ok(Some(active)) if active < unix_seconds)
-}
-
-/// How many cells the record of the room at `cell` has.
-fn record_cells(cells: &impl Cells, cell: u32) -> u32 {
-    let [_, cells, _, _, ..] = cells.read(cell)[0].to_le_bytes();
-    u32::from(cells).max(1)
 }

@@ -78,13 +78,16 @@ impl Rewrite {
         })
     }
 
-    /// Gives the new file its name, where there must be none yet.
+    /// Gives the new file its name, where there must be none yet, and the mode of `like`, which
+    /// has the same counts.
     ///
     /// # Errors
     /// [`OpenError::Io`], also if there is one by now.
-    pub fn finish_new(self) -> Result<(), OpenError> {
-        // Unlike a rename, it replaces nothing. The other name goes with `Unfinished`.
-        self.finish_by(|file, target| fs::hard_link(file, target))
+    pub fn finish_new(self, like: &Path) -> Result<(), OpenError> {
+        self.finish_by(|file, target| {
+            fs::set_permissions(file, fs::metadata(like)?.permissions())?;
+            name_new(file, target)
+        })
     }
 
     fn finish_by(self, name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Result<(), OpenError> {
@@ -97,6 +100,35 @@ impl Rewrite {
             .and_then(|directory| directory.sync_all())
             .map_err(failed("sync its directory"))
     }
+}
+
+/// Gives a file a name, and takes it from no other.
+fn name_new(file: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(file, target) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // Not every file system has links.
+            rename_new(file, target).map_err(|_| error)
+        }
+        // The first name goes with `Unfinished`.
+        named => named,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn rename_new(file: &Path, target: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(
+        CWD,
+        file,
+        CWD,
+        target,
+        RenameFlags::NOREPLACE,
+    )?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Drop for Unfinished {

@@ -66,13 +66,13 @@ impl Store {
         let path = self.core.memory.file.path().display();
         let mut problems = Vec::new();
         let unsaved_records = index.spares.len();
-        if let (Some((kind, error)), true) = (&index.growth_error, unsaved_records > 0) {
+        if let (Some(error), true) = (&index.growth_error, unsaved_records > 0) {
             problems.push(Problem {
                 label: "growth",
                 message: format!(
-                    "the snapshot {path} can't grow: {error}; {unsaved_records} rooms and kinds \
-                     are counted in memory only; {}",
-                    remedy(*kind)
+                    "the snapshot {path} can't grow: {}; {unsaved_records} rooms and kinds are \
+                     counted in memory only; {}",
+                    error.message, error.remedy
                 ),
             });
         }
@@ -119,7 +119,7 @@ impl Store {
     }
 }
 
-fn remedy(kind: io::ErrorKind) -> &'static str {
+pub(super) fn remedy(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make space on that disk",
         io::ErrorKind::FileTooLarge => "raise the limit on file sizes (ulimit -f), and restart",

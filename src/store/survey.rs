@@ -6,9 +6,9 @@ use std::fmt;
 use super::dirty::PAGE_CELLS;
 use super::format::{
     self, CELL_BYTES, COUNT_WORD, Cell, DIGEST_CELL, DIGEST_WORD, Damage, FIRST_CELL, Fault,
-    Record, Resetting, SEALED_WORD, Seal,
+    Record, Resetting, RoomRecord, SEALED_WORD, Seal,
 };
-use super::index::{Index, Misplaced};
+use super::index::{Index, Misplaced, record_cells};
 use super::mapping::Cells;
 
 /// How many places of damage are named.
@@ -115,11 +115,12 @@ pub(super) fn survey(cells: &impl Cells) -> Survey {
 pub(super) fn digest(cells: &impl Cells, used_cells: u32) -> u32 {
     (FIRST_CELL..used_cells.min(cells.cells())).fold(used_cells, |sum, index| {
         let cell = cells.read(index);
-        let sum = crc32c::crc32c_append(sum, &cell[0].to_le_bytes());
-        match format::is_counter(cell[0]) {
-            true => crc32c::crc32c_append(sum, &cell[COUNT_WORD].to_le_bytes()),
-            false => sum,
-        }
+        let changing = match format::is_counter(cell[0]) || format::is_room(cell[0]) {
+            true => &cell[..=COUNT_WORD],
+            false => &cell[..1],
+        };
+        let append = |sum, word: &u64| crc32c::crc32c_append(sum, &word.to_le_bytes());
+        changing.iter().fold(sum, append)
     })
 }
 
@@ -169,17 +170,7 @@ impl Survey {
                 Ok(Record::Free) => {}
                 Ok(Record::Room(record)) => {
                     length = record.cells;
-                    let (party, room) = (&record.party, &record.room);
-                    match self.index.find(cells, party, room) {
-                        Some(_) => (cell..cell + length).for_each(|cell| {
-                            self.leave_over(cell, "a second room of the same name");
-                        }),
-                        None => {
-                            self.index.insert(cell, party, room);
-                            found.rooms.push(cell);
-                            self.look_at_room(cell, &content);
-                        }
-                    }
+                    self.find_room(cells, &mut found, cell, &record);
                 }
                 Ok(Record::Continuation) => found.continuations.push(cell),
                 Ok(Record::Counter(record)) => found.counters.push((cell, record.room)),
@@ -191,6 +182,35 @@ impl Survey {
             self.index.free.set_next_cell(cell);
         }
         found
+    }
+
+    /// Takes note of a room. When power failed, one of its name may just have been removed: of two
+    /// in a file that was not closed, the newer is it.
+    fn find_room(&mut self, cells: &impl Cells, found: &mut Found, cell: u32, record: &RoomRecord) {
+        let (party, room) = (&record.party, &record.room);
+        if let Some(other) = self.index.find(cells, party, room) {
+            if self.is_closed {
+                let damage = Damage("a second room of the same name");
+                return self.damage.add(cell, 0, damage);
+            }
+            let active = |cell| format::read_active(&cells.read(cell)).ok().flatten();
+            let older = if active(cell) > active(other) {
+                other
+            } else {
+                cell
+            };
+            let its_cells = older..older + record_cells(cells, older);
+            self.repairs.leftovers.extend(its_cells);
+            if older == cell {
+                return;
+            }
+            self.index.remove(other, party, room);
+            found.rooms.retain(|room| *room != other);
+            self.repairs.resetting.retain(|(room, _)| *room != other);
+        }
+        self.index.insert(cell, party, room);
+        found.rooms.push(cell);
+        self.look_at_room(cell, &cells.read(cell));
     }
 
     fn look_at_room(&mut self, cell: u32, content: &Cell) {

@@ -15,8 +15,8 @@
 //!             word 6  checked: how many cells the file is sure to have; zero if not yet known
 //!             word 7  how often something has gone, so that whoever looks can tell: a room, its
 //!                     counts, or cells that are used again
-//!             word 8  checked: crc32c over the first word of every cell that is used, and over
-//!                     every count, of a file that was closed in order
+//!             word 8  checked: crc32c over the first word of every cell that is used, and the
+//!                     next two of rooms and counters, of a file that was closed in order
 //!             word 9  not zero if a write to the disk has failed, and all must be written again
 //! room        word 0  'R' u8, cells in the record u8, bytes of party u16, crc32c u32 over all
 //!                     that is written once: the low half of this word, word 3 and the names

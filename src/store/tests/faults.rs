@@ -410,3 +410,21 @@ fn when_the_files_length_could_not_be_synced_everything_is_written_again() {
         "{synced:?}"
     );
 }
+
+#[test]
+fn a_file_that_has_its_largest_size_is_named_as_that() {
+    let directory = directory();
+    let limits = StoreLimits {
+        max_file_bytes: 2 * MIN_FILE_BYTES,
+        ..StoreLimits::default()
+    };
+    let (store, _) = Store::open(&directory.path().join("counts"), &limits).unwrap();
+    // Faster than the file grows.
+    while store.status().unsaved_records < 20_000 {
+        let number = store.rooms();
+        store.room("main", &format!("room {number}")).unwrap();
+    }
+    assert!(matches!(store.grow_ahead(), Err(StoreError::Full)));
+    let message = store.status().problems.remove(0).message;
+    assert!(message.contains("raise --snapshot-max-bytes"), "{message}");
+}
