@@ -12,9 +12,9 @@ use super::*;
 /// How many torn images are tried; `OVATION_TORN_IMAGES` says how many more.
 const TORN_IMAGES: u32 = 2000;
 
-type All = HashMap<(String, String), Vec<(String, u64)>>;
+pub(super) type All = HashMap<(String, String), Vec<(String, u64)>>;
 
-fn all(store: &Store) -> All {
+pub(super) fn all(store: &Store) -> All {
     let survey = store.core.memory.file.survey().unwrap();
     let rooms = contents::contents(store.core.memory.file.mapping(), &survey, false);
     rooms

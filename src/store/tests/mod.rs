@@ -2,6 +2,7 @@
 
 mod faults;
 mod images;
+mod model;
 mod retire;
 
 use std::path::Path;
