@@ -9,7 +9,7 @@ use super::format::HeaderError;
 use super::survey::DamageReport;
 
 /// Why a snapshot file can't be opened. Every message names the file and what to do. The file is
-/// then as it was.
+/// then as it was, unless the disk failed while what a crash had left was set right.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The operating system refused.

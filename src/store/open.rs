@@ -44,7 +44,7 @@ impl Store {
     /// Opens the snapshot file at `path`, or creates it, and locks it.
     ///
     /// # Errors
-    /// [`OpenError`]; the file is then as it was.
+    /// [`OpenError`]; what has become of the file is said there.
     pub fn open(path: &Path, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
         Self::open_on(path, limits, Box::new(FileSystem))
     }
@@ -53,7 +53,7 @@ impl Store {
     /// The damaged one stays beside it.
     ///
     /// # Errors
-    /// [`OpenError`]; the file is then as it was.
+    /// [`OpenError`].
     pub fn open_or_salvage(
         path: &Path,
         limits: &StoreLimits,
