@@ -13,7 +13,7 @@
 //! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
 //! - [`admin`]: health, metrics, the rooms and the dashboard, for the operator; another application
 //!   of the reactor, on a thread of its own.
-//! - [`server`]: threads, signals, the flusher and the grower; [`config`]: settings; [`cli`]: the
+//! - [`server`]: threads, signals, the flusher and the watcher; [`config`]: settings; [`cli`]: the
 //!   command line.
 //! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
 //!   server when it starts.

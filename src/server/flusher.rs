@@ -1,7 +1,7 @@
 //! The two threads that wait for the disk, so that no reactor does. The flusher flushes the store,
 //! lets rooms that nobody is in leave memory, and removes those that have been quiet for longer
-//! than the operator wants to keep them. The grower makes the file larger ahead of what comes, also
-//! while a flush takes long.
+//! than the operator wants to keep them. The watcher makes the file larger ahead of what comes, and
+//! says when a flush takes too long, which the flusher can't.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Ended;
 use crate::room::RoomTable;
-use crate::store::{Problem, Store};
+use crate::store::{Problem, SLOW, Store};
 
 /// How often the rooms are looked through for those to be removed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -50,15 +50,37 @@ pub(super) fn spawn(
         })
 }
 
-/// Starts the grower, which ends likewise.
-pub(super) fn spawn_grower(store: &Arc<Store>, ended: Ended) -> io::Result<JoinHandle<()>> {
+/// Starts the watcher, which ends likewise.
+pub(super) fn spawn_watcher(store: &Arc<Store>, ended: Ended) -> io::Result<JoinHandle<()>> {
     let store = Arc::clone(store);
     thread::Builder::new()
-        .name("grower".to_owned())
+        .name("watcher".to_owned())
         .spawn(move || {
             let _ended = ended;
-            store.grow_when_low();
+            let mut logged = Vec::new();
+            store.watch(|| {
+                let mut problems = store.status().problems;
+                problems.retain(|problem| problem.label == SLOW);
+                log_changes(&mut logged, problems);
+            });
         })
+}
+
+/// Logs what has begun and what has ended since the last time.
+fn log_changes(logged: &mut Vec<Problem>, problems: Vec<Problem>) {
+    let is_in =
+        |list: &[Problem], problem: &Problem| list.iter().any(|other| other.label == problem.label);
+    for problem in &problems {
+        if !is_in(logged, problem) {
+            tracing::error!(problem = problem.label, "{}; trying again", problem.message);
+        }
+    }
+    for problem in &*logged {
+        if !is_in(&problems, problem) {
+            tracing::info!(problem = problem.label, "the snapshot is well again");
+        }
+    }
+    *logged = problems;
 }
 
 struct Flusher {
@@ -103,21 +125,9 @@ impl Flusher {
     }
 
     fn log_problems(&mut self) {
-        let problems = self.store.status().problems;
-        let is_in = |list: &[Problem], problem: &Problem| {
-            list.iter().any(|other| other.label == problem.label)
-        };
-        for problem in &problems {
-            if !is_in(&self.problems, problem) {
-                tracing::error!(problem = problem.label, "{}; trying again", problem.message);
-            }
-        }
-        for problem in &self.problems {
-            if !is_in(&problems, problem) {
-                tracing::info!(problem = problem.label, "the snapshot is well again");
-            }
-        }
-        self.problems = problems;
+        let mut problems = self.store.status().problems;
+        problems.retain(|problem| problem.label != SLOW);
+        log_changes(&mut self.problems, problems);
     }
 
     fn expire(&mut self) {

@@ -139,8 +139,8 @@ pub fn serve(
         ended("the flusher panicked"),
     )
     .map_err(system("start the flusher"))?;
-    let grower = flusher::spawn_grower(&store, ended("the grower panicked"))
-        .map_err(system("start the grower"))?;
+    let watcher = flusher::spawn_watcher(&store, ended("the watcher panicked"))
+        .map_err(system("start the watcher"))?;
     let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
     let mut starts = Vec::new();
@@ -211,9 +211,9 @@ pub fn serve(
         admin.stop();
     }
     store.stop_waiting();
-    let closed = match (flusher.join(), grower.join()) {
+    let closed = match (flusher.join(), watcher.join()) {
         (Ok(()), Ok(())) => store.close(),
-        _ => Err(io::Error::other("the flusher or the grower panicked")),
+        _ => Err(io::Error::other("the flusher or the watcher panicked")),
     };
     report(&metrics);
     remove_sockets(&addresses);

@@ -70,6 +70,11 @@ impl Flushes {
         }
     }
 
+    /// Whether one is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.running_since.is_some()
+    }
+
     /// How long ago the last one that succeeded began, if one did.
     pub(super) fn age(&self) -> Option<Duration> {
         self.synced_at.map(|at| at.elapsed())

@@ -84,7 +84,7 @@ pub use rewrite::{Rewrite, Salvaged};
 use signal::Signal;
 pub use spare::DEFAULT_MAX_SPARE_BYTES;
 use spare::Spares;
-pub use status::{Problem, Status};
+pub use status::{Problem, SLOW, Status};
 pub use survey::DamageReport;
 
 /// The default of the most rooms that a store keeps.
@@ -119,8 +119,8 @@ pub struct Store {
     /// Held by whoever seals, resets or frees, also while the disk works; before the others.
     maintenance: Mutex<()>,
     flushes: Mutex<Flushes>,
-    /// Set when the file should grow.
-    low: Signal,
+    /// Set when the file should grow, or a flush begins.
+    watch: Signal,
     max_rooms: usize,
 }
 
@@ -267,6 +267,7 @@ impl Store {
         if is_dirty && self.core.memory.file.has_file() {
             // From now on, whatever it is that the flush will have to wait for.
             self.flushes().begin();
+            self.watch.set();
         }
         is_dirty
     }
@@ -289,7 +290,7 @@ impl Store {
     /// Lets the waits return from now on.
     pub fn stop_waiting(&self) {
         self.core.dirty.signal.stop();
-        self.low.stop();
+        self.watch.stop();
     }
 
     /// Seals what has changed, writes it to the disk and waits for it. Without a file, the seals
@@ -307,16 +308,26 @@ impl Store {
         flushed.map(|_| ())
     }
 
-    /// Makes the file larger whenever there is little place for the next records, until
-    /// [`Store::stop_waiting`]. For a thread of its own: a flush may take long, and new rooms
-    /// can't wait for it.
-    pub fn grow_when_low(&self) {
-        while self.low.wait(None) {
+    /// Makes the file larger whenever there is little place for the next records, and calls `look`
+    /// when a flush may have begun, ended or taken too long, until [`Store::stop_waiting`]. For a
+    /// thread of its own: a flush may take long, and new rooms can't wait for it.
+    pub fn watch(&self, mut look: impl FnMut()) {
+        loop {
+            // Nothing wakes it while nothing happens.
+            let longest = self.flushes().is_running().then_some(status::SLOW_FLUSH);
+            self.watch.wait(longest);
+            if self.is_stopped() {
+                return;
+            }
             let used_cells = self.index().places.free.next_cell();
-            if let Err(error) = self.core.memory.file.grow_ahead(used_cells) {
+            let file = &self.core.memory.file;
+            if file.is_running_low(used_cells)
+                && let Err(error) = file.grow_ahead(used_cells)
+            {
                 // Whoever finds no place then is told the same.
                 let _ = self.index().note_growth_error(error);
             }
+            look();
         }
     }
 
@@ -391,7 +402,7 @@ impl Store {
             // So that the flusher tries to move it.
             self.wake();
         } else if index.growth_error.is_none() && self.core.memory.file.is_running_low(used_cells) {
-            self.low.set();
+            self.watch.set();
         }
     }
 

@@ -152,7 +152,7 @@ impl Store {
             }),
             maintenance: Mutex::default(),
             flushes: Mutex::default(),
-            low: Signal::default(),
+            watch: Signal::default(),
             max_rooms: limits.max_rooms,
         };
         // From here on the file is open, whatever happens.

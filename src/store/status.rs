@@ -8,7 +8,7 @@ use super::format::CELL_BYTES;
 use super::mapping::Cells;
 
 /// A flush that takes longer is a problem.
-const SLOW_FLUSH: Duration = Duration::from_secs(10);
+pub(super) const SLOW_FLUSH: Duration = Duration::from_secs(10);
 
 /// How the store is doing.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,9 @@ pub struct Status {
     /// What is wrong, in words for the operator, with what to do about it.
     pub problems: Vec<Problem>,
 }
+
+/// The label of a flush that takes too long.
+pub const SLOW: &str = "slow";
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl Store {
         let behind = flushes.behind();
         if let Some(behind) = behind.filter(|behind| *behind > SLOW_FLUSH) {
             problems.push(Problem {
-                label: "slow",
+                label: SLOW,
                 message: format!(
                     "the snapshot {path} has not been written to the disk for {} s; counts since \
                      then would not survive the machine's death; look at the disk",

@@ -321,6 +321,50 @@ fn rooms_are_made_while_the_file_grows_slowly() -> bool {
 }
 
 #[test]
+fn a_disk_that_hangs_is_told_while_it_hangs() {
+    with_patience(a_hang_is_told);
+}
+
+/// Whether the disk hung as long as it should.
+fn a_hang_is_told() -> bool {
+    let home = directory();
+    // Of a thread the first is that of opening the file, or of the first flush.
+    let fault = "msync:delay_enter=15000000:when=2";
+    let arguments = ["--flush-interval-ms", "1", "--admin", "127.0.0.1:0"];
+    drop(Server::start_in(home.path(), &[]));
+    let Some(server) = Server::start_injected(home.path(), fault, &arguments) else {
+        return true;
+    };
+    let admin = server.admin_address();
+    let mut member = Client::enter(&server, "talk");
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    let says = "has not been written to the disk for";
+    eventually("the log says so", || {
+        member.react("love");
+        let log = server.log();
+        log.contains(says) || log.contains("strace:")
+    });
+    if server.log().contains("strace:") {
+        return false;
+    }
+    let readiness = ask(&admin, "/readyz");
+    assert!(
+        readiness.status == 503 && readiness.body.contains(says),
+        "{}",
+        readiness.body
+    );
+    let (mut other, counts) = Client::join(&server, "talk");
+    other.react("clap");
+    other.wait_for(|now| now.of("clap") == counts.of("clap") + 1);
+    eventually("it is over", || {
+        member.react("love");
+        server.log().contains("is well again")
+    });
+    true
+}
+
+#[test]
 fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
     let home = directory();
     let server = Server::start_in(home.path(), &[]);

@@ -251,7 +251,7 @@ fn the_file_grows_also_while_a_flush_is_slow() {
     store.room("main", "talk").unwrap();
     let (begins, answer) = disk.gate();
     let killed = thread::scope(|scope| {
-        scope.spawn(|| store.grow_when_low());
+        scope.spawn(|| store.watch(|| ()));
         let flushing = scope.spawn(|| store.flush());
         begins.recv().unwrap();
         for number in 0..ROOMS {
@@ -323,12 +323,12 @@ fn while_little_space_is_left_nobody_tries_again_for_each_new_room() {
     disk.most_cells.store(held, Ordering::SeqCst);
     store.room("main", "first").unwrap();
     assert!(
-        store.low.wait(Some(Duration::ZERO)),
+        store.watch.wait(Some(Duration::ZERO)),
         "less than the most is ready"
     );
     store.grow_ahead().unwrap();
     store.room("main", "talk").unwrap();
-    assert!(!store.low.is_set());
+    assert!(!store.watch.is_set());
 }
 
 #[test]
