@@ -345,7 +345,7 @@ test("without a WebSocket taps are posted one by one, and refused ones not again
   assert.deepEqual([posts.length, room.queued, shown(room)], [3, 0, 5]);
 });
 
-test("a server without room for now is asked again after growing waits, whatever it says meanwhile", async () => {
+test("a server that is full is asked again after growing waits, whatever it says meanwhile", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room);
   for (let tick = 1; tick <= 1200; tick++) {
@@ -357,7 +357,7 @@ test("a server without room for now is asked again after growing waits, whatever
   assert.equal(shown(room), 4);
 });
 
-test("a server without room for now is asked again in a quiet room too", async () => {
+test("a server that is full is asked again in a quiet room too", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room);
   await answer(503);
