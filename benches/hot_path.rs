@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ovation::protocol::frame::{self, Decoder};
-use ovation::protocol::message::parse_reaction;
-use ovation::protocol::{head, upgrade};
-use ovation::room::{RoomLimits, RoomTable};
+use ovation::protocol::http::{request, upgrade};
+use ovation::protocol::messages::parse_reaction;
+use ovation::protocol::websocket::frame::{self, Decoder};
+use ovation::rooms::{RoomLimits, RoomTable};
 use ovation::store::{Store, StoreLimits};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -113,7 +113,7 @@ fn handshake(criterion: &mut Criterion) {
         let mut output = Vec::with_capacity(256);
         bencher.iter(|| {
             output.clear();
-            let Ok(Some((request, _))) = head::parse(black_box(request), 8192) else {
+            let Ok(Some((request, _))) = request::parse(black_box(request), 8192) else {
                 return;
             };
             if let Ok(accept) = upgrade::accept_key(&request) {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::protocol::close::Violation;
-use ovation::protocol::frame::{Decoder, Event};
+use ovation::protocol::websocket::close::Violation;
+use ovation::protocol::websocket::frame::{Decoder, Event};
 
 #[path = "../oracle.rs"]
 mod oracle;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::protocol::message::{HERE, encode_counts, encode_key, parse_reaction};
+use ovation::protocol::messages::{HERE, encode_counts, encode_key, parse_reaction};
 use serde_json::Value;
 
 const MAX_KIND_BYTES: usize = 32;

@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::http::{Origins, Response, Route, Router};
-use ovation::protocol::{head, upgrade};
+use ovation::protocol::http::{Origins, Response, request, upgrade};
+use ovation::rooms::{Route, Router};
 
 const MAX_HEAD_BYTES: usize = 2048;
 
 fuzz_target!(|bytes: &[u8]| {
-    let parsed = head::parse(bytes, MAX_HEAD_BYTES);
+    let parsed = request::parse(bytes, MAX_HEAD_BYTES);
     let Ok(Some((request, length))) = parsed else {
         if parsed == Ok(None) {
             assert!(bytes.len() < MAX_HEAD_BYTES);
@@ -17,15 +17,15 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     assert!(length <= bytes.len().min(MAX_HEAD_BYTES));
-    let whole = head::parse(&bytes[..length], MAX_HEAD_BYTES);
+    let whole = request::parse(&bytes[..length], MAX_HEAD_BYTES);
     assert_eq!(
         whole,
         Ok(Some((
-            head::parse(bytes, MAX_HEAD_BYTES).unwrap().unwrap().0,
+            request::parse(bytes, MAX_HEAD_BYTES).unwrap().unwrap().0,
             length
         )))
     );
-    assert_eq!(head::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
+    assert_eq!(request::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
 
     let router = Router::default();
     match router.route(request.target) {

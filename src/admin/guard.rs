@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
 
-use crate::http::Response;
-use crate::protocol::head::Request;
+use crate::protocol::http::Response;
+use crate::protocol::http::request::Request;
 
 /// The shortest token.
 pub(super) const MIN_TOKEN_BYTES: usize = 16;
@@ -131,13 +131,13 @@ fn bears(request: &Request<'_>, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::head;
+    use crate::protocol::http::request;
 
     const TOKEN: &str = "0123456789abcdef";
 
     fn status(guard: &Guard, method: &str, fields: &str) -> u16 {
         let text = format!("{method} / HTTP/1.1\r\n{fields}\r\n\r\n");
-        let (request, _) = head::parse(text.as_bytes(), 8192).unwrap().unwrap();
+        let (request, _) = request::parse(text.as_bytes(), 8192).unwrap().unwrap();
         let checked = guard.check(&request).and_then(|()| match method {
             "POST" => guard.check_change(&request),
             _ => Ok(()),

@@ -11,7 +11,6 @@
 //! It reads atomics that the reactors write and asks the kernel. The one lock that it shares with
 //! reactors, that of the room table, it holds for a few hundred rooms at a time.
 
-mod assets;
 mod guard;
 mod history;
 mod metrics;
@@ -26,13 +25,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::http::{Origins, Response, encode_stream_head};
-use crate::protocol::events;
-use crate::protocol::head::Request;
-use crate::reactor::rooms::Shared;
+use crate::protocol::http::request::Request;
+use crate::protocol::http::{Origins, Response, encode_stream_head, path_of, sse};
 use crate::reactor::{Admission, App, Connections, Message, Next, ReactorMetrics, Verdict};
+use crate::rooms::Shared;
 use crate::store::Store;
-use assets::Assets;
+use crate::web::Dashboard;
 use guard::Guard;
 use history::{History, Range};
 use reset::Resets;
@@ -70,7 +68,7 @@ pub struct Sources {
 #[derive(Debug)]
 struct Admin {
     guard: Guard,
-    assets: Assets,
+    dashboard: Dashboard,
     sources: Sources,
     sampler: Sampler,
     history: History,
@@ -87,7 +85,7 @@ impl Admin {
         let now = Instant::now();
         Self {
             guard,
-            assets: Assets::new(),
+            dashboard: Dashboard::new(),
             sampler: Sampler::new(&sources, now),
             sources,
             history: History::default(),
@@ -103,7 +101,7 @@ impl Admin {
         let sample = self.sampler.take(&self.sources, unsynced, now);
         self.history.push(&sample.point);
         let mut event = Vec::new();
-        events::encode(&sample.json(), &mut event);
+        sse::encode(&sample.json(), &mut event);
         self.event = event.into();
     }
 
@@ -169,11 +167,6 @@ fn readiness(troubles: &[String]) -> Response<'static> {
     }
 }
 
-/// The path of a target without its query.
-fn path_of(target: &str) -> &str {
-    target.split(['?', '#']).next().unwrap_or(target)
-}
-
 impl App for Admin {
     /// A listener is known by its connection's key.
     type Member = u32;
@@ -193,7 +186,7 @@ impl App for Admin {
     }
 
     fn share(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
-        let asset = self.assets.find(path_of(request.target))?;
+        let asset = self.dashboard.find(path_of(request.target))?;
         // What is refused is answered as everything that is.
         let may_have =
             matches!(request.method, "GET" | "HEAD") && self.guard.check(request).is_ok();

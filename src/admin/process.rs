@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::procfs::kib_of;
+use crate::os::procfs::kib_of;
 
 /// The memory of the process, in bytes; 0 where it can't be known.
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::rooms::tell;
-use crate::http::Response;
+use crate::protocol::http::Response;
 use crate::reactor::News;
-use crate::reactor::rooms::Shared;
-use crate::room::RoomHandle;
+use crate::rooms::RoomHandle;
+use crate::rooms::Shared;
 use crate::store::StoreError;
 
 /// How long the one who asks is made to wait for the outcome.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::reset::Resets;
-use crate::http::Response;
+use crate::protocol::http::Response;
 use crate::reactor::News;
-use crate::reactor::rooms::Shared;
-use crate::room::Room;
+use crate::rooms::Room;
+use crate::rooms::Shared;
 
 /// Rooms that are listed if the query doesn't say how many.
 const DEFAULT_LISTED: usize = 100;

@@ -11,7 +11,7 @@ use super::Sources;
 use super::history::{MAX_LABEL_BYTES, Point, Series, TOP_ROOMS, rounded};
 use super::process::{Memory, Threads};
 use crate::reactor::{Gauge, ReactorMetrics};
-use crate::room::Room;
+use crate::rooms::Room;
 
 /// How often samples are taken.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);

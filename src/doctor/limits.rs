@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::procfs::{kib_of, value_of};
+use crate::os::procfs::{kib_of, value_of};
 
 /// Stands for "no limit" where the kernel says so in words.
 pub(super) const UNLIMITED: u64 = u64::MAX;

@@ -23,7 +23,7 @@ use clap::Args;
 use crate::config::{FdTables, MAX_CONNECTIONS, ranged, reactor_count};
 use crate::figures::whole;
 use crate::reactor::DEFAULT_MAX_CONNECTIONS;
-use crate::room::MAX_REACTORS;
+use crate::rooms::MAX_REACTORS;
 use limits::Limits;
 use report::Report;
 use resource::{Remedy, Setup};

@@ -7,7 +7,7 @@ use super::limits::{Limits, UNLIMITED};
 use crate::config::FdTables;
 use crate::figures::{memory, whole};
 use crate::reactor::CHUNK;
-use crate::room::MAX_REACTORS;
+use crate::rooms::MAX_REACTORS;
 
 /// Kernel memory of one end of an idle connection, in bytes: socket, inode, dentry, file, epoll
 /// item and its wait. Measured on Linux 6.18: 8,366 B of slab for both ends of each of 2,000,000

@@ -6,7 +6,8 @@ use super::limits::{Limits, Reading};
 use super::resource::{Remedy, Resource, Setup, UNREAD_FRAME_BYTES};
 use crate::config::FdTables;
 use crate::figures::{memory, whole};
-use crate::reactor::{DEFAULT_BACKLOG, DEFAULT_IN_FLIGHT_PERCENT};
+use crate::reactor::DEFAULT_BACKLOG;
+use crate::rooms::DEFAULT_IN_FLIGHT_PERCENT;
 use crate::store::DEFAULT_MAX_FILE_BYTES;
 
 /// What was found about a server on a machine.

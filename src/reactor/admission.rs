@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::kernel::KernelNumber;
+use crate::os::kernel_number::KernelNumber;
 
 /// The default of the most connections of all reactors together.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;

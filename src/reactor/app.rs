@@ -9,9 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::connections::Connections;
-use crate::http::Response;
-use crate::protocol::close::CloseCode;
-use crate::protocol::head::Request;
+use crate::protocol::http::Response;
+use crate::protocol::http::request::Request;
+use crate::protocol::websocket::close::CloseCode;
 
 /// A whole message from a client.
 #[derive(Debug, Clone, Copy)]

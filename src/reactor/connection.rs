@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use socket2::Socket;
 
-use crate::protocol::frame::Decoder;
+use crate::protocol::websocket::frame::Decoder;
 
 /// A connection of an application whose members are `M`.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use super::app::{CloseReason, Wire};
 use super::connection::{Connection, Flags, Output, Phase};
 use super::metrics::ReactorMetrics;
 use super::slab::ChunkedSlab;
-use crate::protocol::{events, frame};
+use crate::protocol::http::sse;
+use crate::protocol::websocket::frame;
 
 /// The connections of a reactor whose application has members `M`.
 #[derive(Debug)]
@@ -294,7 +295,7 @@ impl<M> Connections<M> {
         };
         let ping: &'static [u8] = match connection.phase {
             Phase::Open { .. } => &frame::EMPTY_PING,
-            Phase::Stream { .. } => events::KEEP_ALIVE,
+            Phase::Stream { .. } => sse::KEEP_ALIVE,
             Phase::Head { .. } | Phase::Closing => return,
         };
         if connection.flags.has(Flags::PINGED) {

@@ -9,9 +9,10 @@ use mio::{Events, Token};
 use super::app::{App, CloseReason, Wire};
 use super::connection::Phase;
 use super::{EVENTS, Reactor, connections};
-use crate::http::Response;
-use crate::protocol::close::CloseCode;
-use crate::protocol::{events, frame};
+use crate::protocol::http::Response;
+use crate::protocol::http::sse;
+use crate::protocol::websocket::close::CloseCode;
+use crate::protocol::websocket::frame;
 
 /// How long a stop waits for sockets that have no room for the goodbye yet: longer than a peer may
 /// delay the acknowledgement that makes room (RFC 9293, section 3.8.6.3).
@@ -153,7 +154,7 @@ fn goodbye(wire: Wire, code: CloseCode, why: &str) -> Vec<u8> {
     let mut goodbye = Vec::new();
     match wire {
         Wire::Frames => frame::encode_close(Some(code), why, &mut goodbye),
-        Wire::Events => events::encode_close(code, &mut goodbye),
+        Wire::Events => sse::encode_close(code, &mut goodbye),
     }
     goodbye
 }

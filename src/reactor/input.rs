@@ -9,11 +9,11 @@ use mio::Token;
 use super::app::{App, CloseReason, Message, Verdict};
 use super::connection::{Connection, Flags, Output, Phase};
 use super::{READ_BUFFER_BYTES, Reactor};
-use crate::http::Response;
-use crate::protocol::close::{CloseCode, Violation};
-use crate::protocol::frame::{self, Decoder, Event};
-use crate::protocol::head::{self, Request};
-use crate::protocol::upgrade;
+use crate::protocol::http::Response;
+use crate::protocol::http::request::{self, Request};
+use crate::protocol::http::upgrade;
+use crate::protocol::websocket::close::{CloseCode, Violation};
+use crate::protocol::websocket::frame::{self, Decoder, Event};
 
 /// Replies to pipelined requests that are collected before they must be on their way.
 const MAX_CORK_BYTES: usize = 16 * 1024;
@@ -98,7 +98,7 @@ impl<A: App> Reactor<A> {
     fn process_requests(&mut self, key: u32, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (request, head_length) = match head::parse(rest, self.limits.max_head_bytes) {
+            let (request, head_length) = match request::parse(rest, self.limits.max_head_bytes) {
                 Ok(Some(parsed)) => parsed,
                 Ok(None) => break,
                 Err(error) => return self.refuse_request(key, &error.into()),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::protocol::frame::DEFAULT_MAX_MESSAGE_BYTES;
-use crate::protocol::head::DEFAULT_MAX_HEAD_BYTES;
+use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
+use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
 /// The default of the most messages that a client may send which are none of the application's.
 pub const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-use crate::http::Response;
+use crate::protocol::http::Response;
 
 /// The default of the connections that the kernel may hold for a listener until it accepts.
 pub const DEFAULT_BACKLOG: i32 = 4096;

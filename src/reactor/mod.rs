@@ -1,13 +1,11 @@
 //! The reactor: one thread, one poll, the sockets that it accepted. The only place with sockets.
 //!
-//! - `app`: what a reactor serves, as a trait; [`rooms`] is the application of this server.
+//! - `app`: what a reactor serves, as a trait.
 //! - `connection`, `slab`, `connections`: one connection; their memory; what is sent to them.
 //! - `limits`: what connections are held to.
 //! - `input`: what is read from a connection: requests, then frames. `ending`: how it ends.
 //! - `listener`, `timers`, `bell`: accepting; timeouts and pings; what other threads say.
-//! - `pressure`: how much the kernel holds unread; `admission`: who may come in; `kernel`: the
-//!   numbers that both ask for.
-//! - `sys`: a table of file descriptors for each reactor.
+//! - `admission`: who may come in.
 //!
 //! # Invariants of the edge-triggered loop
 //! - An event comes once. A connection that stops being read before its socket would block goes
@@ -28,14 +26,10 @@ mod connection;
 mod connections;
 mod ending;
 mod input;
-mod kernel;
 mod limits;
 mod listener;
 mod metrics;
-mod pressure;
-pub mod rooms;
 mod slab;
-pub(crate) mod sys;
 mod timers;
 
 use std::collections::VecDeque;
@@ -61,13 +55,14 @@ pub use listener::{
     bind,
 };
 pub use metrics::{Gauge, ReactorMetrics};
-pub use pressure::{DEFAULT_IN_FLIGHT_PERCENT, Pressure};
 pub(crate) use slab::CHUNK;
 
 use admission::Addresses;
 use connection::{Flags, Phase};
 use listener::{Accepted, refuse};
 use socket2::Socket;
+
+use crate::os::memory;
 use timers::{Clock, Deadlines, Sweep};
 
 /// The bytes that one read can take, and the share of a turn of one connection.
@@ -119,6 +114,11 @@ impl Seed {
             metrics: Arc::default(),
         })
     }
+}
+
+/// The bytes that a reactor keeps of each connection of an application whose members are `M`.
+pub const fn entry_bytes<M>() -> usize {
+    size_of::<Option<connection::Connection<M>>>()
 }
 
 /// A reactor. It is made on the thread that it runs on.
@@ -253,7 +253,7 @@ impl<A: App> Reactor<A> {
         if has_halved || (open == 0 && self.owes_memory) {
             self.peak = open;
             self.owes_memory = open > 0;
-            sys::trim_memory();
+            memory::trim();
         }
     }
 

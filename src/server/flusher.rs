@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Ended;
-use crate::room::RoomTable;
+use crate::rooms::RoomTable;
 use crate::store::{Problem, SLOW, Store};
 
 /// How often the rooms are looked through for those to be removed.

@@ -22,14 +22,15 @@ use thiserror::Error;
 use crate::admin::{self, AdminError, Sources};
 use crate::config::{FdTables, ServeArgs, optional_ms};
 use crate::doctor;
-use crate::http::{Origins, PageSettings, Pages, Router};
-use crate::reactor::rooms::{Rooms, Shared};
+use crate::os::{descriptors, memory};
+use crate::protocol::http::Origins;
 use crate::reactor::{
-    Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Pressure,
-    Reactor, ReactorMetrics, Seed, SocketOptions, bind, sys,
+    Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Reactor,
+    ReactorMetrics, Seed, SocketOptions, bind,
 };
-use crate::room::{RoomLimits, RoomTable};
+use crate::rooms::{Pressure, RoomLimits, RoomTable, Rooms, Router, Shared};
 use crate::store::{OpenError, OpenReport, Store, StoreLimits};
+use crate::web::{PageSettings, Pages};
 
 mod flusher;
 
@@ -95,7 +96,7 @@ pub fn serve(
     // Before anything else, so that a signal at any time ends in order.
     spawn_signals(sender.clone()).map_err(system("watch signals"))?;
     raise_descriptor_limit();
-    sys::keep_little_free_memory();
+    memory::keep_little_free_memory();
     warn_of_bounds(args);
 
     let store = Arc::new(open_store(args)?);
@@ -141,14 +142,14 @@ pub fn serve(
     .map_err(system("start the flusher"))?;
     let watcher = flusher::spawn_watcher(&store, ended("the watcher panicked"))
         .map_err(system("start the watcher"))?;
-    let descriptors: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
+    let moved: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
     let mut starts = Vec::new();
     let reactors: Vec<JoinHandle<()>> = seeds
         .into_iter()
         .enumerate()
         .map(|(number, seed)| {
-            let others = descriptors
+            let others = moved
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != number);
@@ -178,7 +179,7 @@ pub fn serve(
         .filter_map(|(number, has_left)| has_left.then_some(number))
         .collect();
     for number in leavers {
-        sys::close_copies(&descriptors[number]);
+        descriptors::close_copies(&moved[number]);
     }
     // No table is copied any more: now they may open descriptors of their own.
     drop(starts);
@@ -340,7 +341,7 @@ impl Start {
 
     fn run(self) {
         let mut ended = Ended(self.notices, Err(io::Error::other("it panicked")));
-        let has_left = match self.leave.map(|foreign| sys::leave(&foreign)) {
+        let has_left = match self.leave.map(|foreign| descriptors::leave(&foreign)) {
             None => false,
             Some(Ok(())) => true,
             Some(Err(error)) => {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use crate::procfs::{kib_of, value_of};
+use crate::os::procfs::{kib_of, value_of};
 
 /// CPU time and memory of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,9 +5,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ovation::http::Response;
-use ovation::protocol::frame;
-use ovation::protocol::head::Request;
+use ovation::protocol::http::Response;
+use ovation::protocol::http::request::Request;
+use ovation::protocol::websocket::frame;
 use ovation::reactor::{
     App, Connections, Limits, ListenAddress, Message, Next, Reactor, Seed, SocketOptions, Verdict,
     bind,

@@ -1,0 +1,316 @@
+//! An HTTP/1.1 request head (RFC 9112), parsed by httparse into what matters here.
+
+use thiserror::Error;
+
+use super::sse;
+
+/// The default of the longest request head, in bytes.
+pub const DEFAULT_MAX_HEAD_BYTES: usize = 8192;
+/// The most header fields a request may have.
+pub const MAX_HEADERS: usize = 64;
+
+/// A request head. Of the fields, those that matter to every request are read; the others can be
+/// asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Request<'b> {
+    head: &'b [u8],
+    /// The method, as sent.
+    pub method: &'b str,
+    /// The request target, as sent.
+    pub target: &'b str,
+    /// Whether the version is HTTP/1.1; else it is 1.0.
+    pub is_http_11: bool,
+    /// Whether the connection may be used for another request (RFC 9112, section 9.3).
+    pub keep_alive: bool,
+    /// The length of the body that follows, in bytes.
+    pub content_length: u64,
+    /// The `Origin` field.
+    pub origin: Option<&'b str>,
+    /// The `Accept` field.
+    pub accept: Option<&'b str>,
+    /// Whether `Accept` lists event streams.
+    pub accepts_events: bool,
+    /// What the request says of WebSocket.
+    pub websocket: WebSocketFields<'b>,
+}
+
+/// The fields of the opening handshake (RFC 6455, section 4.2.1).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WebSocketFields<'b> {
+    /// `Upgrade` lists `websocket`.
+    pub upgrade: bool,
+    /// `Connection` lists `upgrade`.
+    pub connection: bool,
+    /// `Sec-WebSocket-Key`; empty if it was sent more than once.
+    pub key: Option<&'b str>,
+    /// `Sec-WebSocket-Version`.
+    pub version: Option<&'b str>,
+}
+
+/// Why a head is refused. Each is answered with its status, and the connection closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HeadError {
+    /// Not HTTP/1.x.
+    #[error("malformed request head")]
+    Malformed,
+    /// Over the limit in bytes or fields.
+    #[error("request head too large")]
+    TooLarge,
+    /// A body whose length is not known beforehand, or told twice (RFC 9112, section 6.1).
+    #[error("the body's length is not clear")]
+    UnclearLength,
+    /// A body in a transfer coding.
+    #[error("transfer codings are not supported; send Content-Length")]
+    TransferCoding,
+    /// An `Expect` field (RFC 9110, section 10.1.1).
+    #[error("expectations are not supported")]
+    Expectation,
+}
+
+impl HeadError {
+    /// The status code of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed | Self::UnclearLength => 400,
+            Self::TooLarge => 431,
+            Self::TransferCoding => 411,
+            Self::Expectation => 417,
+        }
+    }
+}
+
+/// Parses the request head at the start of `bytes`. Returns it and its length, or `None` if it
+/// isn't complete.
+///
+/// # Errors
+/// [`HeadError`], as soon as it is certain.
+pub fn parse(
+    bytes: &[u8],
+    max_head_bytes: usize,
+) -> Result<Option<(Request<'_>, usize)>, HeadError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length <= max_head_bytes => length,
+        Ok(httparse::Status::Partial) if bytes.len() < max_head_bytes => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(_) => return Err(HeadError::Malformed),
+    };
+    let mut request = Request {
+        method: parsed.method.unwrap_or_default(),
+        target: parsed.path.unwrap_or_default(),
+        is_http_11: parsed.version == Some(1),
+        head: bytes.get(..length).unwrap_or_default(),
+        ..Request::default()
+    };
+    let mut connection = ConnectionField::default();
+    let mut content_length = None;
+    for header in parsed.headers.iter() {
+        request.read_field(header, &mut connection, &mut content_length)?;
+    }
+    // RFC 9112, section 3.2: exactly one Host.
+    let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
+    if request.is_http_11 && parsed.headers.iter().filter(is_host).count() != 1 {
+        return Err(HeadError::Malformed);
+    }
+    request.content_length = content_length.unwrap_or(0);
+    request.websocket.connection = connection.upgrade;
+    request.keep_alive = if request.is_http_11 {
+        !connection.close
+    } else {
+        connection.keep_alive && !connection.close
+    };
+    Ok(Some((request, length)))
+}
+
+#[derive(Default)]
+struct ConnectionField {
+    upgrade: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl<'b> Request<'b> {
+    /// The value of a field that was sent once; `None` if it wasn't sent, or more than once, or is
+    /// not UTF-8.
+    pub fn field(&self, name: &str) -> Option<&'b str> {
+        let lines = self.head.split(|&byte| byte == b'\n').skip(1);
+        let mut values = lines.filter_map(|line| {
+            let (known, value) = line.split_at_checked(line.iter().position(|&b| b == b':')?)?;
+            let is_meant = known.eq_ignore_ascii_case(name.as_bytes());
+            is_meant.then(|| value[1..].trim_ascii())
+        });
+        let value = std::str::from_utf8(values.next()?).ok();
+        value.filter(|_| values.next().is_none())
+    }
+
+    fn read_field(
+        &mut self,
+        header: &httparse::Header<'b>,
+        connection: &mut ConnectionField,
+        content_length: &mut Option<u64>,
+    ) -> Result<(), HeadError> {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        let text = std::str::from_utf8(header.value.trim_ascii());
+        if is("connection") {
+            connection.upgrade |= lists(header.value, "upgrade");
+            connection.close |= lists(header.value, "close");
+            connection.keep_alive |= lists(header.value, "keep-alive");
+        } else if is("upgrade") {
+            self.websocket.upgrade |= lists(header.value, "websocket");
+        } else if is("sec-websocket-key") {
+            let is_first = self.websocket.key.is_none();
+            self.websocket.key = Some(if is_first { text.unwrap_or("") } else { "" });
+        } else if is("sec-websocket-version") {
+            self.websocket.version = Some(text.unwrap_or(""));
+        } else if is("origin") {
+            self.origin = Some(text.map_err(|_| HeadError::Malformed)?);
+        } else if is("accept") {
+            self.accept = text.ok();
+            self.accepts_events |= lists_media_type(header.value, sse::MEDIA_TYPE);
+        } else if is("content-length") {
+            let length = text.ok().and_then(parse_length);
+            if length.is_none() || content_length.is_some_and(|known| Some(known) != length) {
+                return Err(HeadError::UnclearLength);
+            }
+            *content_length = length;
+        } else if is("transfer-encoding") {
+            return Err(HeadError::TransferCoding);
+        } else if is("expect") {
+            return Err(HeadError::Expectation);
+        }
+        Ok(())
+    }
+}
+
+/// Digits only: `u64::from_str` would let a sign pass.
+fn parse_length(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// Whether the comma-separated list `value` has `token`, in any case (RFC 9110, section 5.6.1).
+fn lists(value: &[u8], token: &str) -> bool {
+    value
+        .split(|&byte| byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether the list of media ranges `value` has `media_type`, whatever its parameters (RFC 9110,
+/// section 12.5.1).
+fn lists_media_type(value: &[u8], media_type: &str) -> bool {
+    value.split(|&byte| byte == b',').any(|item| {
+        let range = item.split(|&byte| byte == b';').next().unwrap_or(item);
+        range
+            .trim_ascii()
+            .eq_ignore_ascii_case(media_type.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(head: &str) -> Result<Option<usize>, u16> {
+        parse(head.as_bytes(), DEFAULT_MAX_HEAD_BYTES)
+            .map(|parsed| parsed.map(|(_, length)| length))
+            .map_err(HeadError::status)
+    }
+
+    #[test]
+    fn what_matters_is_read() {
+        let head = "GET /party/x?_pk=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
+                    Upgrade: WebSocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\
+                    Origin: https://a.example\r\nAccept: */*\r\n\r\nrest";
+        let (request, length) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+        assert_eq!(length, head.len() - 4);
+        assert_eq!(
+            request,
+            Request {
+                head: &head.as_bytes()[..length],
+                method: "GET",
+                target: "/party/x?_pk=1",
+                is_http_11: true,
+                keep_alive: true,
+                content_length: 0,
+                origin: Some("https://a.example"),
+                accept: Some("*/*"),
+                accepts_events: false,
+                websocket: WebSocketFields {
+                    upgrade: true,
+                    connection: true,
+                    key: Some("k"),
+                    version: Some("13"),
+                },
+            }
+        );
+    }
+
+    #[test]
+    fn other_fields_can_be_asked_for() {
+        let head = "GET /a:b HTTP/1.1\r\nHost: a:1\r\nX-One:  1 \r\nX-Two: 1\r\nx-two: 2\r\n\r\n";
+        let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+        assert_eq!(request.field("host"), Some("a:1"));
+        assert_eq!(request.field("x-one"), Some("1"));
+        assert_eq!(request.field("x-two"), None);
+        assert_eq!(request.field("GET /a"), None);
+        assert_eq!(request.field(""), None);
+    }
+
+    #[test]
+    fn event_streams_are_found_among_what_is_accepted() {
+        for (accept, expected) in [
+            ("Accept: text/event-stream", true),
+            ("Accept: text/html, Text/Event-Stream;q=0.9", true),
+            ("Accept: text/event-stream\r\nAccept: */*", true),
+            ("Accept: */*", false),
+            ("Accept: text/event-streams", false),
+            ("A: text/event-stream", false),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{accept}\r\n\r\n");
+            let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+            assert_eq!(request.accepts_events, expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn heads_that_smuggle_or_overflow_are_refused() {
+        let get = |fields: &str| status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(get(""), Ok(Some(27)));
+        assert_eq!(
+            get("Content-Length: 3\r\nContent-Length: 3\r\n").err(),
+            None
+        );
+        assert_eq!(get("Content-Length: 3\r\nContent-Length: 4\r\n"), Err(400));
+        assert_eq!(get("Content-Length: +3\r\n"), Err(400));
+        assert_eq!(get("Content-Length: \r\n"), Err(400));
+        assert_eq!(get("Content-Length: 99999999999999999999\r\n"), Err(400));
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Err(400));
+        assert_eq!(get("Host: b\r\n"), Err(400));
+        assert_eq!(get("Content-Length: \u{a0}3\r\n"), Err(400));
+        assert_eq!(get("Transfer-Encoding: chunked\r\n"), Err(411));
+        assert_eq!(get("Expect: 100-continue\r\n"), Err(417));
+        assert_eq!(get(&"A: b\r\n".repeat(65)), Err(431));
+        assert_eq!(get(&format!("A: {}\r\n", "b".repeat(9000))), Err(431));
+        assert_eq!(status(&format!("GET /{}", "a".repeat(9000))), Err(431));
+        assert_eq!(status("\x16\x03\x01"), Err(400));
+        assert_eq!(status("GET / HTTP/2.0\r\n\r\n"), Err(400));
+        assert_eq!(status("GET / HTTP/1.1\r\nHost"), Ok(None));
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_the_version_says() {
+        for (head, keep) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n",
+                false,
+            ),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ] {
+            let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
+            assert_eq!(request.keep_alive, keep, "{head}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! An HTTP/1.1 response and how it is written (RFC 9112).
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use super::Origins;
+use super::sse;
+use crate::protocol::http::request::{HeadError, Request};
+use crate::protocol::http::upgrade::UpgradeError;
+
+/// How long a client that was turned away should wait, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// A response before it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response<'b> {
+    /// The status code.
+    pub status: u16,
+    content_type: &'static str,
+    body: Cow<'b, [u8]>,
+}
+
+impl<'b> Response<'b> {
+    /// A response in plain text.
+    pub fn text(status: u16, body: impl Into<Cow<'b, [u8]>>) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+
+    /// A response in JSON.
+    pub fn json(status: u16, body: impl Into<Cow<'b, [u8]>>) -> Self {
+        Self {
+            content_type: "application/json",
+            ..Self::text(status, body)
+        }
+    }
+
+    /// A response of any media type.
+    pub fn of_type(
+        status: u16,
+        content_type: &'static str,
+        body: impl Into<Cow<'b, [u8]>>,
+    ) -> Self {
+        Self {
+            content_type,
+            ..Self::text(status, body)
+        }
+    }
+
+    /// A response without a body.
+    pub fn empty(status: u16) -> Self {
+        Self::text(status, &[][..])
+    }
+
+    /// Appends the response to `request` to `output`.
+    pub fn encode(&self, request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
+        self.encode_head(request.keep_alive, output);
+        encode_cors(request, origins, output);
+        if request.method == "OPTIONS" {
+            field(output, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+            field(output, "Access-Control-Allow-Headers", "Content-Type");
+            field(output, "Access-Control-Max-Age", "86400");
+        }
+        output.extend_from_slice(b"\r\n");
+        if request.method != "HEAD" {
+            output.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Appends the response to `request` with more `fields`, and without a word to pages of other
+    /// origins.
+    pub fn encode_private(
+        &self,
+        request: &Request<'_>,
+        fields: &[(&str, &str)],
+        output: &mut Vec<u8>,
+    ) {
+        self.encode_head(request.keep_alive, output);
+        for (name, value) in fields {
+            field(output, name, value);
+        }
+        output.extend_from_slice(b"\r\n");
+        if request.method != "HEAD" {
+            output.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Appends the response to something that was no request; the connection closes after it.
+    pub fn encode_final(&self, output: &mut Vec<u8>) {
+        self.encode_head(false, output);
+        output.extend_from_slice(b"\r\n");
+        output.extend_from_slice(&self.body);
+    }
+
+    fn encode_head(&self, keep_alive: bool, output: &mut Vec<u8>) {
+        // Writing to memory can't fail.
+        let _ = write!(
+            output,
+            "HTTP/1.1 {} {}\r\n",
+            self.status,
+            reason(self.status)
+        );
+        if self.status != 204 {
+            field(output, "Content-Type", self.content_type);
+            let _ = write!(output, "Content-Length: {}\r\n", self.body.len());
+        }
+        field(output, "Cache-Control", "no-store");
+        match self.status {
+            405 => field(output, "Allow", "GET, HEAD, POST, OPTIONS"),
+            426 => {
+                field(output, "Sec-WebSocket-Version", "13");
+                field(output, "Upgrade", "websocket");
+            }
+            503 => {
+                let _ = write!(output, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
+            }
+            _ => {}
+        }
+        field(output, "Connection", connection(self.status, keep_alive));
+    }
+}
+
+/// Appends the head of an event stream, which ends when the connection does. Proxies are asked not to
+/// collect what is to be seen at once.
+pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
+    output.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    field(output, "Content-Type", sse::MEDIA_TYPE);
+    field(output, "Cache-Control", "no-store");
+    field(output, "X-Accel-Buffering", "no");
+    field(output, "Connection", "close");
+    encode_cors(request, origins, output);
+    output.extend_from_slice(b"\r\n");
+}
+
+/// Which page may read the answer.
+fn encode_cors(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
+    if let Some(origin) = origins.header(request) {
+        field(output, "Access-Control-Allow-Origin", origin);
+        if origin != "*" {
+            field(output, "Vary", "Origin");
+        }
+    }
+}
+
+impl From<HeadError> for Response<'static> {
+    fn from(error: HeadError) -> Self {
+        Self::text(error.status(), error.to_string().into_bytes())
+    }
+}
+
+impl From<UpgradeError> for Response<'static> {
+    fn from(error: UpgradeError) -> Self {
+        Self::text(error.status(), error.to_string().into_bytes())
+    }
+}
+
+pub(crate) fn field(output: &mut Vec<u8>, name: &str, value: &str) {
+    for part in [name, ": ", value, "\r\n"] {
+        output.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// What `Connection` says.
+pub(crate) fn connection(status: u16, keep_alive: bool) -> &'static str {
+    match (status, keep_alive) {
+        (426, _) => "Upgrade, close",
+        (_, true) => "keep-alive",
+        (_, false) => "close",
+    }
+}
+
+/// The reason phrase of each status that this server sends (RFC 9110, section 15).
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(response: &Response<'_>, head: &str, origins: &Origins) -> String {
+        let (request, _) = crate::protocol::http::request::parse(head.as_bytes(), 8192)
+            .unwrap()
+            .unwrap();
+        let mut output = Vec::new();
+        response.encode(&request, origins, &mut output);
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn the_counts_are_written_with_cors() {
+        let response = Response::json(200, &b"{\"love\":1}"[..]);
+        let text = written(
+            &response,
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            &Origins::default(),
+        );
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\
+             Cache-Control: no-store\r\nConnection: keep-alive\r\n\
+             Access-Control-Allow-Origin: *\r\n\r\n{\"love\":1}"
+        );
+    }
+
+    #[test]
+    fn a_list_of_origins_is_answered_with_the_one_that_asked() {
+        let origins = Origins::only(vec!["https://a.example".to_owned()]);
+        let head = "OPTIONS / HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\nConnection: close\r\n\r\n";
+        let text = written(&Response::empty(204), head, &origins);
+        assert!(
+            text.starts_with("HTTP/1.1 204 No Content\r\nCache-Control"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Access-Control-Allow-Origin: https://a.example\r\nVary: Origin\r\n")
+        );
+        assert!(text.contains("Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"));
+        assert!(text.contains("Connection: close\r\n"));
+    }
+
+    #[test]
+    fn refusals_say_what_would_help() {
+        for (error, line) in [
+            (
+                UpgradeError::UnsupportedVersion,
+                "Sec-WebSocket-Version: 13\r\n",
+            ),
+            (UpgradeError::BadKey, "HTTP/1.1 400 Bad Request\r\n"),
+        ] {
+            let text = written(
+                &error.into(),
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                &Origins::default(),
+            );
+            assert!(text.contains(line), "{text}");
+        }
+        let mut output = Vec::new();
+        Response::empty(503).encode_final(&mut output);
+        assert!(
+            String::from_utf8(output)
+                .unwrap()
+                .contains("Retry-After: 5\r\n")
+        );
+    }
+}

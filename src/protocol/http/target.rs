@@ -1,0 +1,43 @@
+//! The parts of a request target (RFC 9112, section 3.2).
+
+/// The path of an origin-form or absolute-form target (RFC 9112, section 3.2).
+pub fn path_of(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("/", |start| &rest[start..])
+        }
+        _ => target,
+    };
+    path.split(['?', '#']).next().unwrap_or(path)
+}
+
+/// Whether the query of `target` has `name=value`, to the letter.
+pub fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
+    let target = target.split('#').next().unwrap_or(target);
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query
+        .split('&')
+        .any(|pair| pair.split_once('=') == Some((name, value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_query_counts() {
+        for (target, expected) in [
+            ("/party/talk?presence=1", true),
+            ("/party/talk?_pk=0&presence=1&x", true),
+            ("/party/talk?presence=1#x", true),
+            ("/party/talk?presence=0", false),
+            ("/party/talk?presence", false),
+            ("/party/talk?xpresence=1", false),
+            ("/party/presence=1", false),
+            ("/party/talk#?presence=1", false),
+            ("", false),
+        ] {
+            assert_eq!(query_has(target, ("presence", "1")), expected, "{target}");
+        }
+    }
+}

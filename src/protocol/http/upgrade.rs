@@ -1,0 +1,109 @@
+//! The server's half of the opening handshake (RFC 6455, section 4.2).
+
+use thiserror::Error;
+use tungstenite::handshake::derive_accept_key;
+
+use super::request::Request;
+
+/// Why an upgrade is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum UpgradeError {
+    /// Not a GET, not HTTP/1.1, or `Connection` doesn't list `upgrade`.
+    #[error("not a WebSocket handshake: GET, HTTP/1.1 and Connection: Upgrade are required")]
+    NotAHandshake,
+    /// A version that is not 13 (section 4.4).
+    #[error("unsupported WebSocket version: this server speaks 13")]
+    UnsupportedVersion,
+    /// A key that is missing or is not 16 bytes in Base64.
+    #[error("Sec-WebSocket-Key is missing or malformed")]
+    BadKey,
+}
+
+impl UpgradeError {
+    /// The status code of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NotAHandshake | Self::BadKey => 400,
+            Self::UnsupportedVersion => 426,
+        }
+    }
+}
+
+/// Checks an upgrade and derives what `Sec-WebSocket-Accept` must be.
+///
+/// Extensions and subprotocols that the client offers are not read: none is chosen, which
+/// declines them (sections 4.2.2 and 9.1).
+///
+/// # Errors
+/// [`UpgradeError`] names what is wrong with the handshake.
+pub fn accept_key(request: &Request<'_>) -> Result<String, UpgradeError> {
+    let fields = &request.websocket;
+    if request.method != "GET" || !request.is_http_11 || !fields.upgrade || !fields.connection {
+        return Err(UpgradeError::NotAHandshake);
+    }
+    if fields.version != Some("13") {
+        return Err(UpgradeError::UnsupportedVersion);
+    }
+    match fields.key {
+        Some(key) if is_base64_of_16_bytes(key) => Ok(derive_accept_key(key.as_bytes())),
+        _ => Err(UpgradeError::BadKey),
+    }
+}
+
+/// Appends the answer that turns the connection into a WebSocket.
+pub fn encode_switching_protocols(accept_key: &str, output: &mut Vec<u8>) {
+    output.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    output.extend_from_slice(accept_key.as_bytes());
+    output.extend_from_slice(b"\r\n\r\n");
+}
+
+fn is_base64_of_16_bytes(key: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    key.len() == 24 && key.ends_with("==") && key.bytes().take(22).all(is_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http::request;
+
+    fn check(fields: &str) -> Result<String, UpgradeError> {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let (request, _) = request::parse(text.as_bytes(), 8192).unwrap().unwrap();
+        accept_key(&request)
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let accept = check(
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+        );
+        assert_eq!(accept.as_deref(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn each_flaw_has_its_status() {
+        let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let version = "Sec-WebSocket-Version: 13\r\n";
+        for (fields, status) in [
+            (format!("Upgrade: websocket\r\n{key}{version}"), 400),
+            (format!("{upgrade}{key}"), 426),
+            (format!("{upgrade}{key}Sec-WebSocket-Version: 8\r\n"), 426),
+            (format!("{upgrade}{version}"), 400),
+            (format!("{upgrade}{version}{key}{key}"), 400),
+            (format!("{upgrade}{version}Sec-WebSocket-Key: abc\r\n"), 400),
+            (
+                format!("{upgrade}{version}Sec-WebSocket-Key: !!!!IHNhbXBsZSBub25jZQ==\r\n"),
+                400,
+            ),
+        ] {
+            let refusal = check(&fields).map_err(UpgradeError::status);
+            assert_eq!(refusal, Err(status), "{fields}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A file that is in the binary, in the forms in which it is sent, with their answers' heads.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::protocol::http::Request;
+use crate::protocol::http::response::{connection, field, reason};
+
+/// What a page may do: load from its own server and talk to it (`'self'` is `ws:` and `wss:` too),
+/// and no markup made of strings.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Always asked for again, which costs a 304: no page ever meets the script of another version.
+const CACHE_CONTROL: &str = "no-cache";
+
+/// Added for an operator's page: it must not be framed. Others may be, since slides embed the stage
+/// view.
+const NO_FRAMES: &str = "; frame-ancestors 'none'";
+
+/// Whose pages may load a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// This server's own.
+    Own,
+    /// Any site's.
+    Any,
+    /// This server's own, and nobody may frame them.
+    Operator,
+}
+
+/// A file, plain and compressed.
+#[derive(Debug)]
+pub struct Asset {
+    plain: Form,
+    gzip: Option<Form>,
+}
+
+/// A file as it is sent.
+#[derive(Debug)]
+struct Form {
+    etag: String,
+    /// The fields of a 200.
+    fields: Vec<u8>,
+    /// The fields of a 304.
+    unchanged: Vec<u8>,
+    body: Bytes,
+}
+
+impl Asset {
+    /// Prepares a file.
+    pub fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
+        let form =
+            |body: Bytes, coding: Option<&str>| Form::new(content_type, body, coding, audience);
+        Self {
+            gzip: gzip(content).map(|body| form(body, Some("gzip"))),
+            plain: form(Bytes::copy_from_slice(content), None),
+        }
+    }
+
+    /// Appends the head of the answer to `output` and gives the body.
+    pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
+        let gzip = self.gzip.as_ref();
+        let form = match gzip.filter(|_| request.field("Accept-Encoding").is_some_and(accepts_gzip))
+        {
+            Some(form) => form,
+            None => &self.plain,
+        };
+        let is_known = |etags: &str| lists_etag(etags, &form.etag);
+        let (status, fields, body) = match request.method {
+            "GET" | "HEAD" if request.field("If-None-Match").is_some_and(is_known) => {
+                (304, &form.unchanged[..], Bytes::new())
+            }
+            "GET" => (200, &form.fields[..], form.body.clone()),
+            "HEAD" => (200, &form.fields[..], Bytes::new()),
+            _ => (
+                405,
+                &b"Allow: GET, HEAD\r\nContent-Length: 0\r\n"[..],
+                Bytes::new(),
+            ),
+        };
+        // Writing to memory can't fail.
+        let _ = write!(output, "HTTP/1.1 {status} {}\r\n", reason(status));
+        output.extend_from_slice(fields);
+        field(output, "Connection", connection(status, request.keep_alive));
+        output.extend_from_slice(b"\r\n");
+        body
+    }
+}
+
+impl Form {
+    fn new(content_type: &str, body: Bytes, coding: Option<&str>, audience: Audience) -> Self {
+        // Of the bytes as they are sent: each form has a tag of its own (RFC 9110, section 8.8.3).
+        let etag = format!("\"{:08x}-{:x}\"", crc32c::crc32c(&body), body.len());
+        let mut unchanged = Vec::new();
+        field(&mut unchanged, "ETag", &etag);
+        field(&mut unchanged, "Cache-Control", CACHE_CONTROL);
+        field(&mut unchanged, "Vary", "Accept-Encoding");
+        if audience == Audience::Any {
+            field(&mut unchanged, "Access-Control-Allow-Origin", "*");
+        }
+        let mut fields = unchanged.clone();
+        field(&mut fields, "Content-Type", content_type);
+        field(&mut fields, "Content-Length", &body.len().to_string());
+        if let Some(coding) = coding {
+            field(&mut fields, "Content-Encoding", coding);
+        }
+        let policy = match audience {
+            Audience::Operator => [CONTENT_SECURITY_POLICY, NO_FRAMES].concat(),
+            Audience::Own | Audience::Any => CONTENT_SECURITY_POLICY.to_owned(),
+        };
+        field(&mut fields, "Content-Security-Policy", &policy);
+        field(&mut fields, "X-Content-Type-Options", "nosniff");
+        field(&mut fields, "Referrer-Policy", "no-referrer");
+        Self {
+            etag,
+            fields,
+            unchanged,
+            body,
+        }
+    }
+}
+
+/// The content compressed, if that makes it smaller.
+fn gzip(content: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let written = encoder.write_all(content).and_then(|()| encoder.finish());
+    // Writing to memory can't fail.
+    let compressed = written.ok()?;
+    (compressed.len() < content.len()).then(|| compressed.into())
+}
+
+/// Whether an `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
+fn accepts_gzip(accepted: &str) -> bool {
+    let weight_of = |coding: &str| {
+        accepted.split(',').find_map(|item| {
+            let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+            let is_meant = name.trim().eq_ignore_ascii_case(coding);
+            is_meant.then(|| !is_zero(parameters))
+        })
+    };
+    weight_of("gzip")
+        .or_else(|| weight_of("*"))
+        .unwrap_or(false)
+}
+
+/// Whether the parameters are a weight of 0, which forbids.
+fn is_zero(parameters: &str) -> bool {
+    let weight = parameters
+        .trim()
+        .split_once('=')
+        .filter(|(name, _)| name.trim() == "q");
+    weight.is_some_and(|(_, value)| value.trim().parse() == Ok(0.0))
+}
+
+/// Whether an `If-None-Match` has this tag, by the weak comparison (RFC 9110, section 13.1.2).
+fn lists_etag(etags: &str, etag: &str) -> bool {
+    let mut listed = etags.split(',').map(str::trim);
+    listed.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_where_it_is_wanted() {
+        for accepted in ["gzip", "br, GZIP", "*", "gzip;q=0.5, br", "deflate,*;q=0.1"] {
+            assert!(accepts_gzip(accepted), "{accepted}");
+        }
+        for accepted in [
+            "",
+            "identity",
+            "br",
+            "gzip;q=0",
+            "gzip; q=0.000, *",
+            "*;q=0",
+            "xgzip",
+        ] {
+            assert!(!accepts_gzip(accepted), "{accepted}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_found_however_it_is_listed() {
+        for etags in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*", "\"b\",W/\"a\""] {
+            assert!(lists_etag(etags, "\"a\""), "{etags}");
+        }
+        for etags in ["", "a", "\"b\"", "W/\"b\"", "\"aa\""] {
+            assert!(!lists_etag(etags, "\"a\""), "{etags}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_get_smaller_is_sent_plain() {
+        assert_eq!(gzip(b"x"), None);
+        assert!(gzip(&[b'x'; 1000]).is_some());
+    }
+}

@@ -1,0 +1,57 @@
+//! The dashboard's files, which are in the binary.
+
+use super::asset::{Asset, Audience};
+
+/// The files, ready to be sent.
+#[derive(Debug)]
+pub struct Dashboard(Vec<(&'static str, Asset)>);
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const JSON: &str = "application/json";
+
+/// Where each is, its type and its text.
+const FILES: [(&str, &str, &str); 7] = [
+    ("/", HTML, include_str!("dashboard/dashboard.html")),
+    (
+        "/dashboard.css",
+        CSS,
+        include_str!("dashboard/dashboard.css"),
+    ),
+    (
+        "/dashboard.js",
+        JAVASCRIPT,
+        include_str!("dashboard/dashboard.js"),
+    ),
+    (
+        "/charts.js",
+        JAVASCRIPT,
+        include_str!("dashboard/charts.js"),
+    ),
+    ("/rooms.js", JAVASCRIPT, include_str!("dashboard/rooms.js")),
+    ("/icon.svg", SVG, include_str!("dashboard/icon.svg")),
+    (
+        "/grafana.json",
+        JSON,
+        include_str!("dashboard/grafana.json"),
+    ),
+];
+
+impl Dashboard {
+    /// Prepares the files.
+    pub fn new() -> Self {
+        let asset = |content_type, text: &str| {
+            Asset::new(content_type, text.as_bytes(), Audience::Operator)
+        };
+        let files = FILES.map(|(path, content_type, text)| (path, asset(content_type, text)));
+        Self(files.into())
+    }
+
+    /// The file at `path`.
+    pub fn find(&self, path: &str) -> Option<&Asset> {
+        let mut files = self.0.iter();
+        files.find_map(|(known, asset)| (*known == path).then_some(asset))
+    }
+}

@@ -1,0 +1,206 @@
+//! The pages: what a browser is given at `/` and `/r/:room`, and the module that other sites embed.
+//!
+//! The files beside this one are in the binary. Everything that can be done to them is done once,
+//! at the start: compressing, checksums, the heads of the answers. A request then copies a head,
+//! and shares the body with every connection that it is sent to.
+
+use bytes::Bytes;
+
+use super::asset::{Asset, Audience};
+use crate::protocol::http::{Request, path_of};
+
+/// What the pages are told by their server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PageSettings<'s> {
+    /// The kinds that are counted, which the page and the element show; any and those that
+    /// `ovation.js` names, if `None`.
+    pub kinds: Option<&'s [String]>,
+    /// The party that the page's rooms are of.
+    pub party: &'s str,
+    /// The longest kind, in bytes.
+    pub max_kind_bytes: usize,
+}
+
+/// The pages, ready to be sent.
+#[derive(Debug)]
+pub struct Pages {
+    page: Asset,
+    files: Vec<(&'static str, Asset)>,
+}
+
+impl Pages {
+    /// Prepares the pages.
+    pub fn new(settings: &PageSettings<'_>) -> Self {
+        let page = page(settings);
+        let element = element(settings);
+        Self {
+            page: Asset::new("text/html; charset=utf-8", page.as_bytes(), Audience::Own),
+            files: [
+                ("/ovation.js", JAVASCRIPT, element.as_str(), Audience::Any),
+                (
+                    "/pages/page.js",
+                    JAVASCRIPT,
+                    include_str!("room/page.js"),
+                    Audience::Own,
+                ),
+                (
+                    "/pages/hearts.js",
+                    JAVASCRIPT,
+                    include_str!("room/hearts.js"),
+                    Audience::Own,
+                ),
+                (
+                    "/pages/page.css",
+                    "text/css; charset=utf-8",
+                    include_str!("room/page.css"),
+                    Audience::Own,
+                ),
+                (
+                    "/pages/icon.svg",
+                    "image/svg+xml",
+                    include_str!("room/icon.svg"),
+                    Audience::Own,
+                ),
+            ]
+            .map(|(path, content_type, text, audience)| {
+                (path, Asset::new(content_type, text.as_bytes(), audience))
+            })
+            .into(),
+        }
+    }
+
+    /// Answers a request for a page: appends the head to `output` and gives the body, which
+    /// follows it. `None` if it asks for something else.
+    pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+        let asset = self.find(path_of(request.target))?;
+        Some(asset.answer(request, output))
+    }
+
+    fn find(&self, path: &str) -> Option<&Asset> {
+        let is_room = |name: &str| !name.is_empty() && !name.contains('/');
+        if path == "/" || path.strip_prefix("/r/").is_some_and(is_room) {
+            return Some(&self.page);
+        }
+        let mut files = self.files.iter();
+        files.find_map(|(known, asset)| (*known == path).then_some(asset))
+    }
+}
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The page with its settings filled in: as attributes, since no inline script is allowed.
+fn page(settings: &PageSettings<'_>) -> String {
+    include_str!("room/page.html")
+        .replace("{max-kind-bytes}", &settings.max_kind_bytes.to_string())
+        .replace("{party}", &escape(settings.party))
+}
+
+/// The element, which shows the server's kinds where its page names none. Comments on lines of their
+/// own are for those who read the source: every site that embeds it is spared them.
+fn element(settings: &PageSettings<'_>) -> String {
+    let mut element = String::new();
+    for line in include_str!("room/ovation.js").lines() {
+        let line = match (settings.kinds, line.strip_prefix(KINDS)) {
+            (Some(kinds), Some(_)) => &kinds_line(kinds),
+            _ if line.trim_start().starts_with("//") => continue,
+            _ => line,
+        };
+        element.push_str(line);
+        element.push('\n');
+    }
+    element
+}
+
+/// How the element's line with the kinds begins.
+const KINDS: &str = "export const DEFAULT_KINDS = ";
+
+fn kinds_line(kinds: &[String]) -> String {
+    // Strings always serialize, and JSON is JavaScript (ECMA-262, since its tenth edition).
+    let kinds = serde_json::to_string(kinds).unwrap_or_default();
+    format!("{KINDS}{kinds};")
+}
+
+/// Text as it is written in an attribute.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_filled_in() {
+        let page = page(&PageSettings {
+            kinds: None,
+            party: "\"'<b>&",
+            max_kind_bytes: 32,
+        });
+        assert!(
+            page.contains("data-party=\"&quot;&#39;&lt;b&gt;&amp;\""),
+            "{page}"
+        );
+        assert!(page.contains("data-max-kind-bytes=\"32\""));
+        assert!(!page.contains('{'), "a place that was not filled in");
+    }
+
+    #[test]
+    fn the_element_knows_the_servers_kinds_and_has_no_comments_on_its_code() {
+        let kinds = ["love".to_owned(), "\"</script>".to_owned()];
+        let told = |kinds| {
+            let settings = PageSettings {
+                kinds,
+                ..PageSettings::default()
+            };
+            element(&settings)
+        };
+        let lines = |element: &str| {
+            element
+                .lines()
+                .filter(|line| line.starts_with(KINDS))
+                .count()
+        };
+        let element = told(Some(&kinds));
+        let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"</script>\"];\n";
+        assert!(element.contains(expected), "{element}");
+        assert_eq!((lines(&element), lines(&told(None))), (1, 1));
+        assert!(told(None).contains("DEFAULT_KINDS = [\"❤\""));
+        assert!(
+            !element
+                .lines()
+                .any(|line| line.trim_start().starts_with("//"))
+        );
+        assert!(element.contains("@typedef"), "what documents it stays");
+    }
+
+    #[test]
+    fn paths_name_what_they_should() {
+        let pages = Pages::new(&PageSettings::default());
+        for path in ["/", "/r/talk", "/r/a%2Fb", "/ovation.js", "/pages/page.css"] {
+            assert!(pages.find(path).is_some(), "{path}");
+        }
+        for path in [
+            "",
+            "*",
+            "/r",
+            "/r/",
+            "/r/a/b",
+            "/pages/",
+            "/pages/mod.rs",
+            "//",
+        ] {
+            assert!(pages.find(path).is_none(), "{path}");
+        }
+    }
+}
