@@ -2,6 +2,8 @@
 //! the server is here, with its default and its bounds; each default is a constant of the module
 //! whose limit it is.
 
+pub(crate) mod advice;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
