@@ -1,13 +1,13 @@
-//! Who may ask the admin side, and from where.
+//! Which requests the admin side allows.
 //!
-//! - Without a token it listens on loopback only. Any page that a browser on this machine shows
-//!   could still reach it, under a name of its own that it lets resolve to 127.0.0.1: so the name
-//!   in `Host` must be an address, `localhost`, or the one that the operator gave.
-//! - With a token every request but `/healthz` must bear it: as `Authorization: Bearer TOKEN`, or,
-//!   for browsers, as the password of HTTP Basic, with any user name.
-//! - What other sites' pages ask for, browsers mark (`Sec-Fetch-Site`): only following a link is
-//!   allowed. What changes something needs `X-Ovation: 1` besides, a field that no other site's page can
-//!   send without being asked for permission, which is never given.
+//! - Without a token the admin side listens on loopback only. A page in a browser on this machine
+//!   could still reach it, through a host name of its own that resolves to 127.0.0.1. So the name in
+//!   `Host` must be an IP address, `localhost`, or the name that the operator chose.
+//! - With a token every request except `/healthz` must carry it: as `Authorization: Bearer TOKEN`,
+//!   or, from a browser, as the password of HTTP Basic with any user name.
+//! - Browsers mark requests from other sites' pages (`Sec-Fetch-Site`): such a page may only link to
+//!   the admin side. A request that changes something also needs `X-Ovation: 1`, a field that another
+//!   site's page can send only with permission (a CORS preflight), which is never given.
 
 use std::net::IpAddr;
 
@@ -15,58 +15,60 @@ use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
 
 use crate::protocol::http::Response;
+use crate::protocol::http::is_cross_origin;
 use crate::protocol::http::request::Request;
 
-/// The shortest token.
-pub(super) const MIN_TOKEN_BYTES: usize = 16;
-/// The field, and its value, that changes need.
+/// Minimum length of the token, in bytes.
+pub(crate) const MIN_TOKEN_BYTES: usize = 16;
+/// The field and value that a request needs to change something.
 const CONFIRMATION: (&str, &str) = ("X-Ovation", "1");
 
-/// What requests must bring.
+/// What a request must carry.
 #[derive(Debug)]
 pub(super) struct Guard {
     token: Option<String>,
-    /// The name or address that the operator chose.
+    /// The host name or address that the operator chose.
     name: Option<String>,
 }
 
 impl Guard {
-    /// Wants `token`, if there is one; answers to `name` besides addresses.
+    /// Requires `token`, if there is one. Without a token, accepts `name` in `Host` as well as IP
+    /// addresses and `localhost`.
     pub(super) fn new(token: Option<String>, name: Option<String>) -> Self {
         Self { token, name }
     }
 
-    /// Whether `request` may pass.
+    /// Allows `request` to read.
     ///
     /// # Errors
-    /// The refusal.
+    /// The response that refuses it.
     pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Response<'static>> {
         let host = request.field("Host");
         match &self.token {
             Some(token) if !bears(request, token) => {
-                return Err(Response::text(401, &b"This needs the admin token"[..]));
+                return Err(Response::text(401, &b"The admin token is required"[..]));
             }
             None if !self.knows(host) => {
-                let why = "Ask by an address, localhost, or the name that --admin has";
-                return Err(Response::text(403, why.as_bytes()));
+                let reason = "Host must be an IP address, localhost, or the admin address";
+                return Err(Response::text(403, reason.as_bytes()));
             }
             _ => {}
         }
         if !is_own_or_link(request) {
-            return Err(Response::text(403, &b"This is not for other sites"[..]));
+            return Err(Response::text(403, &b"Requests from other sites are not allowed"[..]));
         }
         Ok(())
     }
 
-    /// Whether `request` may change something.
+    /// Allows `request` to change something.
     ///
     /// # Errors
-    /// The refusal.
+    /// The response that refuses it.
     pub(super) fn check_change(&self, request: &Request<'_>) -> Result<(), Response<'static>> {
         let (name, value) = CONFIRMATION;
         if request.field(name) != Some(value) || !is_own(request) {
-            let why = format!("Changes need the field {name}: {value}, and no other site's page");
-            return Err(Response::text(403, why.into_bytes()));
+            let reason = format!("A change requires the field {name}: {value}");
+            return Err(Response::text(403, reason.into_bytes()));
         }
         Ok(())
     }
@@ -91,17 +93,14 @@ pub(super) fn without_port(authority: &str) -> &str {
     }
 }
 
-/// Whether the request comes from no page, or from one of ours.
+/// Whether the request comes from no page, or from a page of this server.
 fn is_own(request: &Request<'_>) -> bool {
-    let is_ours = |origin: &str| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host.is_some() && host == request.field("Host")
-    };
     let site = request.field("Sec-Fetch-Site");
-    request.origin.is_none_or(is_ours) && site.is_none_or(|site| site == "same-origin")
+    !is_cross_origin(request) && site.is_none_or(|site| site == "same-origin")
 }
 
-/// The same, or somebody followed a link or typed the address.
+/// Whether the request comes from no page, from a page of this server, or from a link or the
+/// address bar.
 fn is_own_or_link(request: &Request<'_>) -> bool {
     match request.field("Sec-Fetch-Site") {
         None | Some("same-origin" | "none") => true,
@@ -109,7 +108,8 @@ fn is_own_or_link(request: &Request<'_>) -> bool {
     }
 }
 
-/// Whether the request has the token. How long this takes tells nothing of the token but its length.
+/// Whether the request carries the token. The time this takes reveals nothing but the token's
+/// length.
 fn bears(request: &Request<'_>, token: &str) -> bool {
     let Some((scheme, credentials)) = request
         .field("Authorization")

@@ -1,87 +1,88 @@
-//! What happened, in three rings of points: each second of 15 minutes, each 10 s of 6 hours, each
+//! The history: three rings of points, for each second of 15 minutes, each 10 s of 6 hours, and each
 //! minute of 7 days.
 //!
-//! A coarser point keeps the moment at which the most connections were open, so that no spike is
-//! lost and the rooms still add up, and the means of the rates.
+//! A coarse point takes its gauges from the moment with the most connections, so that no spike is
+//! lost and the rooms still add up, and averages the rates.
 //!
-//! A point takes under 320 bytes with the most rooms that it names, so the 13,140 of all rings take
-//! at most 4.2 MB, and the names of rooms, which points share, at most 13 MB more if no two points
-//! name the same.
+//! A point takes under 320 bytes with the maximum number of rooms, so the 13,140 points of all rings
+//! take at most 4.2 MB. Points share the names of rooms, which take at most 13 MB more if no two
+//! points name the same room.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Rooms that a point names; the others are told together.
+/// Number of rooms that a point names.
 pub(super) const TOP_ROOMS: usize = 8;
-/// The longest name of a room that a point keeps, in bytes.
+/// Maximum length of a room's name in a point, in bytes.
 pub(super) const MAX_LABEL_BYTES: usize = 96;
-/// Points that are shown at once.
+/// Maximum number of points shown at once.
 const MAX_SHOWN_POINTS: usize = 1200;
 
-/// What is known of one moment.
+/// The series of values. A point has one value of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Series {
-    /// Connections that are open.
+    /// Open connections.
     Connections,
-    /// Those of them that are event streams.
+    /// Open connections that are event streams.
     Streams,
     /// Rooms in memory.
     Rooms,
     /// Memory of the process, in bytes.
     Memory,
-    /// What the process's own memory has grown by, for each connection, in bytes.
+    /// Growth of the process's own memory per connection, in bytes.
     MemoryEach,
-    /// Reactions that were counted, per second.
+    /// Reactions counted per second.
     Reactions,
-    /// Frames and events that were sent by fan-outs, per second.
+    /// Frames and events that fan-outs sent per second.
     Deliveries,
-    /// Those that full sockets missed, per second.
+    /// Frames and events that full sockets missed per second.
     Conflated,
-    /// Connections that came, per second.
+    /// Connections accepted per second.
     Opened,
-    /// How busy the reactors were, from 0 to 1: all together.
+    /// Mean load of the reactors, from 0 to 1.
     Load,
-    /// The same of the busiest.
+    /// Load of the busiest reactor, from 0 to 1.
     LoadPeak,
-    /// For how long the oldest change is not on the disk yet, in seconds.
+    /// Age of the oldest change that is not on the disk yet, in seconds.
     Unsynced,
 }
 
-/// What becomes of a series where points are merged.
+/// How points merge a series.
 enum Merge {
-    AtTheFullest,
+    /// The value at the moment with the most connections.
+    AtPeak,
     Mean,
-    Most,
+    Max,
 }
 
 impl Series {
     pub(super) const COUNT: usize = 12;
     const ALL: [(&'static str, Merge); Self::COUNT] = [
-        ("connections", Merge::AtTheFullest),
-        ("streams", Merge::AtTheFullest),
-        ("rooms", Merge::AtTheFullest),
-        ("memory", Merge::AtTheFullest),
-        ("memoryEach", Merge::AtTheFullest),
+        ("connections", Merge::AtPeak),
+        ("streams", Merge::AtPeak),
+        ("rooms", Merge::AtPeak),
+        ("memory", Merge::AtPeak),
+        ("memoryEach", Merge::AtPeak),
         ("reactions", Merge::Mean),
         ("deliveries", Merge::Mean),
         ("conflated", Merge::Mean),
         ("opened", Merge::Mean),
         ("load", Merge::Mean),
-        ("loadPeak", Merge::Most),
-        ("unsynced", Merge::Most),
+        ("loadPeak", Merge::Max),
+        ("unsynced", Merge::Max),
     ];
 }
 
-/// The values of one moment, or of a time around it.
+/// The values of one moment, or merged values of a step of time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Point {
     /// Seconds since 1970.
     pub(super) at: u64,
     pub(super) values: [f32; Series::COUNT],
-    /// The rooms with the most members, and how many those are.
+    /// The rooms with the most members, and the number of their members.
     pub(super) top: Box<[(Arc<str>, u32)]>,
 }
 
@@ -90,7 +91,7 @@ impl Point {
         self.values[series as usize]
     }
 
-    /// The values by their names, for JSON.
+    /// The values by name, for JSON.
     pub(super) fn named(&self) -> serde_json::Map<String, serde_json::Value> {
         let names = Series::ALL.iter().map(|(name, _)| (*name).to_owned());
         let values = self.values.iter().map(|value| rounded(*value).into());
@@ -98,28 +99,29 @@ impl Point {
     }
 }
 
-/// A value as it is shown: more digits are only weight.
+/// A value as it is sent: with three decimal places.
 pub(super) fn rounded(value: impl Into<f64>) -> f64 {
     (value.into() * 1000.0).round() / 1000.0
 }
 
-/// Points that become one.
+/// Points that are being merged into one.
 #[derive(Debug, Clone)]
-struct Gathered {
+struct MergedPoints {
     bucket: u64,
-    fullest: Point,
+    /// The point with the most connections.
+    peak: Point,
     sums: [f64; Series::COUNT],
-    most: [f32; Series::COUNT],
+    max: [f32; Series::COUNT],
     count: u32,
 }
 
-impl Gathered {
+impl MergedPoints {
     fn new(bucket: u64, point: &Point) -> Self {
         Self {
             bucket,
             sums: point.values.map(f64::from),
-            most: point.values,
-            fullest: point.clone(),
+            max: point.values,
+            peak: point.clone(),
             count: 1,
         }
     }
@@ -127,37 +129,37 @@ impl Gathered {
     fn add(&mut self, point: &Point) {
         for (index, value) in point.values.iter().enumerate() {
             self.sums[index] += f64::from(*value);
-            self.most[index] = self.most[index].max(*value);
+            self.max[index] = self.max[index].max(*value);
         }
-        if point.value(Series::Connections) >= self.fullest.value(Series::Connections) {
-            self.fullest = point.clone();
+        if point.value(Series::Connections) >= self.peak.value(Series::Connections) {
+            self.peak = point.clone();
         }
         self.count += 1;
     }
 
     fn point(&self, step: u64) -> Point {
-        let mut point = self.fullest.clone();
+        let mut point = self.peak.clone();
         point.at = self.bucket * step;
         for (index, (_, merge)) in Series::ALL.iter().enumerate() {
             match merge {
-                Merge::AtTheFullest => {}
+                Merge::AtPeak => {}
                 Merge::Mean => {
                     point.values[index] = (self.sums[index] / f64::from(self.count)) as f32;
                 }
-                Merge::Most => point.values[index] = self.most[index],
+                Merge::Max => point.values[index] = self.max[index],
             }
         }
         point
     }
 }
 
-/// Points that are equally far apart.
+/// Points at equal distances in time.
 #[derive(Debug)]
 struct Ring {
     step: u64,
     length: usize,
     points: VecDeque<Point>,
-    gathered: Option<Gathered>,
+    merging: Option<MergedPoints>,
 }
 
 impl Ring {
@@ -166,16 +168,16 @@ impl Ring {
             step,
             length,
             points: VecDeque::new(),
-            gathered: None,
+            merging: None,
         }
     }
 
     fn push(&mut self, point: &Point) {
         let bucket = point.at / self.step;
-        match &mut self.gathered {
-            Some(gathered) if gathered.bucket == bucket => gathered.add(point),
-            gathered => {
-                let done = gathered.replace(Gathered::new(bucket, point));
+        match &mut self.merging {
+            Some(merging) if merging.bucket == bucket => merging.add(point),
+            merging => {
+                let done = merging.replace(MergedPoints::new(bucket, point));
                 if let Some(done) = done {
                     if self.points.len() == self.length {
                         self.points.pop_front();
@@ -186,13 +188,13 @@ impl Ring {
         }
     }
 
-    /// All points, that of the present time too.
+    /// All points, including the point of the present time.
     fn all(&self) -> impl Iterator<Item = Point> + '_ {
-        let present = self.gathered.as_ref().map(|it| it.point(self.step));
+        let present = self.merging.as_ref().map(|it| it.point(self.step));
         self.points.iter().cloned().chain(present)
     }
 
-    /// The points, so many merged that they can be shown, and how far apart they then are.
+    /// The points, merged to at most about [`MAX_SHOWN_POINTS`], and the step between them.
     fn shown(&self) -> (u64, Vec<Point>) {
         let merged = (self.points.len() + 1).div_ceil(MAX_SHOWN_POINTS) as u64;
         let step = self.step * merged;
@@ -205,15 +207,15 @@ impl Ring {
     }
 }
 
-/// How far back one looks.
+/// How far the history goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Range {
+pub(super) enum TimeRange {
     Minutes15,
     Hours6,
     Days7,
 }
 
-impl Range {
+impl TimeRange {
     /// The range that a query names.
     pub(super) fn named(name: &str) -> Option<Self> {
         match name {
@@ -225,10 +227,10 @@ impl Range {
     }
 }
 
-/// All that is remembered.
+/// The history.
 #[derive(Debug)]
 pub(super) struct History {
-    /// By [`Range`].
+    /// The rings, by [`TimeRange`].
     rings: [Ring; 3],
 }
 
@@ -244,29 +246,30 @@ impl Default for History {
     }
 }
 
-/// A range as it is sent: columns, since most of a row would be names.
+/// A time range as it is sent: columns, since rows would repeat the names.
 #[derive(Debug, Serialize)]
 pub(super) struct Columns {
     step: u64,
     at: Vec<u64>,
     series: HashMap<&'static str, Vec<f64>>,
-    rooms: Vec<Room>,
+    rooms: Vec<RoomColumn>,
 }
 
-/// The members of a room in each point.
+/// The number of a room's members in each point.
 #[derive(Debug, Serialize)]
-struct Room {
+struct RoomColumn {
     name: Arc<str>,
     members: Vec<u32>,
 }
 
 impl History {
+    /// Adds a point to every ring.
     pub(super) fn push(&mut self, point: &Point) {
         self.rings.iter_mut().for_each(|ring| ring.push(point));
     }
 
-    /// A range as it is sent, with the rooms that had the most members at any time in it.
-    pub(super) fn columns(&self, range: Range) -> Columns {
+    /// A time range as it is sent, with the rooms that had the most members at any time in it.
+    pub(super) fn columns(&self, range: TimeRange) -> Columns {
         let (step, points) = self.rings[range as usize].shown();
         let mut peaks: HashMap<&Arc<str>, u32> = HashMap::new();
         for (name, members) in points.iter().flat_map(|point| &*point.top) {
@@ -293,7 +296,7 @@ impl History {
                 .map(|(index, (name, _))| (*name, column(index).collect()))
                 .collect(),
             rooms: (peaks.iter())
-                .map(|(name, _)| Room {
+                .map(|(name, _)| RoomColumn {
                     name: Arc::clone(name),
                     members: members(name),
                 })
@@ -329,9 +332,9 @@ mod tests {
             let connections = if second == 13 { 900.0 } else { 1.0 };
             history.push(&point(1_000_000 + second, connections, second as f32));
         }
-        let fine = history.columns(Range::Minutes15);
+        let fine = history.columns(TimeRange::Minutes15);
         assert_eq!((fine.step, fine.at.len()), (1, 20));
-        let coarse = history.columns(Range::Hours6);
+        let coarse = history.columns(TimeRange::Hours6);
         assert_eq!(coarse.at, [1_000_000, 1_000_010]);
         assert_eq!(column(&coarse, "connections"), [1.0, 900.0]);
         assert_eq!(column(&coarse, "reactions"), [4.5, 14.5]);
@@ -340,16 +343,16 @@ mod tests {
     }
 
     #[test]
-    fn rings_are_bounded_and_long_ones_are_shown_coarsely() {
+    fn rings_are_bounded_and_long_rings_are_merged() {
         let mut history = History::default();
         for minute in 0..20_000 {
             history.push(&point(minute * 60, 1.0, 1.0));
         }
-        let points = |range: Range| history.rings[range as usize].points.len();
-        let ranges = [Range::Minutes15, Range::Hours6, Range::Days7];
+        let points = |range: TimeRange| history.rings[range as usize].points.len();
+        let ranges = [TimeRange::Minutes15, TimeRange::Hours6, TimeRange::Days7];
         assert_eq!(ranges.map(points), [900, 2160, 10_080]);
         assert!(size_of::<Point>() + TOP_ROOMS * size_of::<(Arc<str>, u32)>() < 320);
-        let week = history.columns(Range::Days7);
+        let week = history.columns(TimeRange::Days7);
         assert_eq!(week.step, 540);
         assert!(week.at.len() <= MAX_SHOWN_POINTS + 1);
         assert!(week.at.windows(2).all(|pair| pair[1] - pair[0] == 540));
@@ -366,7 +369,7 @@ mod tests {
                 ..Point::default()
             });
         }
-        let columns = history.columns(Range::Minutes15);
+        let columns = history.columns(TimeRange::Minutes15);
         let names: Vec<_> = columns.rooms.iter().map(|room| &*room.name).collect();
         assert_eq!(names.len(), TOP_ROOMS);
         assert_eq!(names[..2], ["main/9", "main/8"]);

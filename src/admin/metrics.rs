@@ -1,4 +1,4 @@
-//! The metrics, in the text format of Prometheus. They are read where they are counted, when asked.
+//! The metrics in the text format of Prometheus, read at each request from where they are counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,19 +15,20 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{self, Memory};
-use super::sampler::{Rooms, Sampler};
-use crate::reactor::{CloseReason, Gauge, ReactorMetrics};
+use super::sampler::{RoomsSample, Sampler};
+use crate::reactor::{Gauge, ReactorMetrics, closed_by_label};
+use crate::rooms::DISMISSALS;
 use crate::store::Status;
 
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What is read at once, and then written.
+/// One reading of everything, which is then written.
 #[derive(Debug)]
 struct Scrape {
     metrics: Vec<Arc<ReactorMetrics>>,
     cpu_times: Vec<Option<Duration>>,
-    rooms: Rooms,
+    rooms: RoomsSample,
     store: Status,
     is_ready: bool,
     start_seconds: u64,
@@ -71,62 +72,60 @@ impl Scrape {
         let each = |of: fn(&ReactorMetrics) -> &Gauge| self.each(of);
         writer.gauges(
             "ovation_connections",
-            "Connections that are open",
+            "Open connections",
             each(|it| &it.connections),
         )?;
         writer.gauges(
             "ovation_event_streams",
-            "Connections that are event streams",
+            "Open connections that are event streams",
             each(|it| &it.streams),
         )?;
         writer.counters(
             "ovation_accepted",
-            "Connections that were accepted",
+            "Connections accepted",
             each(|it| &it.accepted),
         )?;
-        let closed = CloseReason::ALL.map(|reason| {
-            let count = self.metrics.iter().map(|it| it.closed(reason).get());
-            ([("reason", reason.label().to_owned())], count.sum::<u64>())
-        });
-        writer.counters("ovation_closed", "Connections that ended, by why", closed)
+        let closed = closed_by_label(&self.metrics, &DISMISSALS);
+        let closed = closed.map(|(label, count)| ([("reason", label.to_owned())], count));
+        writer.counters("ovation_closed", "Connections ended, by reason", closed)
     }
 
     fn traffic(&self, writer: &mut Writer<'_>) -> fmt::Result {
         for (name, help, of) in [
             (
                 "ovation_requests",
-                "HTTP requests that were answered",
+                "HTTP requests answered",
                 (|it| &it.requests) as fn(&ReactorMetrics) -> &Gauge,
             ),
             ("ovation_received_bytes", "Bytes received", |it| {
                 &it.received_bytes
             }),
-            ("ovation_reactions", "Reactions that were counted", |it| {
+            ("ovation_reactions", "Reactions counted", |it| {
                 &it.messages
             }),
             (
                 "ovation_dropped_messages",
-                "Reactions that could not be counted: the room or the store is full",
+                "Reactions dropped because the room or the store is full",
                 |it| &it.dropped_messages,
             ),
             (
                 "ovation_invalid_messages",
-                "Messages that are no reactions",
+                "Messages that are not reactions",
                 |it| &it.invalid_messages,
             ),
             (
                 "ovation_frames_sent",
-                "Frames and events that fan-outs handed to sockets",
+                "Frames and events handed to sockets by fan-outs",
                 |it| &it.frames_sent,
             ),
             (
                 "ovation_frames_conflated",
-                "Frames and events that full sockets missed; a newer one follows",
+                "Frames and events skipped because a socket was full; a newer one follows",
                 |it| &it.frames_conflated,
             ),
             (
                 "ovation_reactor_turns",
-                "Turns of the reactor's loop",
+                "Turns of the reactor loop",
                 |it| &it.turns,
             ),
         ] {
@@ -137,7 +136,7 @@ impl Scrape {
             .filter_map(|(number, time)| Some((reactor(number), time.as_ref()?.as_secs_f64())));
         writer.counters(
             "ovation_reactor_cpu_seconds",
-            "CPU time of the reactor's thread",
+            "CPU time of the reactor thread",
             times,
         )
     }
@@ -146,38 +145,38 @@ impl Scrape {
         writer.gauge("ovation_rooms", "Rooms in memory", self.rooms.count as u64)?;
         writer.gauge(
             "ovation_members",
-            "Members of all rooms",
+            "Members in all rooms",
             self.rooms.members,
         )
     }
 
-    /// What is known of the store. Its metrics are written here and nowhere else.
+    /// The store's metrics.
     fn store(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let store = &self.store;
         for (name, help, value) in [
             (
                 "ovation_stored_rooms",
-                "Rooms that have counts",
+                "Rooms with counts in the store",
                 store.rooms as u64,
             ),
             (
                 "ovation_snapshot_file_bytes",
-                "The size of the snapshot file",
+                "Size of the snapshot file",
                 store.file_bytes,
             ),
             (
                 "ovation_snapshot_used_bytes",
-                "How much of it is used, up to the last record",
+                "Size of the snapshot file up to its last record",
                 store.used_bytes,
             ),
             (
                 "ovation_snapshot_freed_bytes",
-                "How much of that is free again",
+                "Size of the free space between records",
                 store.freed_bytes,
             ),
             (
                 "ovation_unsaved_records",
-                "Rooms and kinds that are in memory only, since the file can't grow",
+                "Rooms and kinds kept in memory only because the file can't grow",
                 store.unsaved_records as u64,
             ),
         ] {
@@ -186,17 +185,17 @@ impl Scrape {
         for (name, help, value) in [
             (
                 "ovation_flushes",
-                "Flushes of what had changed to the disk",
+                "Flushes of changes to the disk",
                 store.flushes,
             ),
             (
                 "ovation_failed_flushes",
-                "Those that failed",
+                "Flushes that failed",
                 store.failed_flushes,
             ),
             (
                 "ovation_flushed_pages",
-                "Pages that were flushed",
+                "Pages flushed",
                 store.flushed_pages,
             ),
         ] {
@@ -204,23 +203,23 @@ impl Scrape {
         }
         writer.counter(
             "ovation_flush_seconds",
-            "How long all flushes took together",
+            "Total duration of all flushes",
             store.total_flush.as_secs_f64(),
         )?;
         for (name, help, value) in [
             (
                 "ovation_last_flush_seconds",
-                "How long the last flush took",
+                "Duration of the last flush",
                 store.last_flush,
             ),
             (
                 "ovation_longest_flush_seconds",
-                "How long the longest flush took",
+                "Duration of the longest flush",
                 store.longest_flush,
             ),
             (
                 "ovation_unsynced_seconds",
-                "For how long the oldest change is not on the disk yet",
+                "Age of the oldest change that is not on the disk yet",
                 store.unsynced,
             ),
         ] {
@@ -232,13 +231,13 @@ impl Scrape {
     fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
         writer.gauge(
             "ovation_ready",
-            "Whether the server takes connections and keeps counts",
+            "1 if the server takes connections and keeps counts, else 0",
             u64::from(self.is_ready),
         )?;
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
         writer.gauges(
             "ovation_build_info",
-            "The version that runs",
+            "Version of the server, as a label",
             [(version, 1u64)],
         )?;
         if let Some(time) = process::cpu_time() {
@@ -250,17 +249,17 @@ impl Scrape {
         }
         writer.gauge(
             "process_resident_memory_bytes",
-            "Memory that the process has in RAM",
+            "Resident memory of the process",
             Memory::read().resident,
         )?;
         writer.gauge(
             "process_start_time_seconds",
-            "When the process started, since 1970",
+            "Start time of the process since 1970",
             self.start_seconds,
         )
     }
 
-    /// A number of each reactor, with its label.
+    /// A metric of each reactor, with its label.
     fn each(
         &self,
         of: fn(&ReactorMetrics) -> &Gauge,

@@ -1,39 +1,36 @@
-//! Resetting a room waits for the disk, perhaps for long, and the admin side must go on telling
-//! how the server is. So a reset runs on a thread of its own, one at a time.
+//! Resetting a room. A reset waits for the disk, perhaps for long, while the admin side must go on
+//! answering. So a reset runs on a thread of its own, one at a time.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::rooms::tell;
 use crate::protocol::http::Response;
-use crate::reactor::News;
-use crate::rooms::RoomHandle;
-use crate::rooms::Shared;
+use crate::rooms::{RoomHandle, Shared};
 use crate::store::StoreError;
 
-/// How long the one who asks is made to wait for the outcome.
+/// Time that the operator's request waits for the outcome.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The reset that is under way, if there is one.
+/// The reset that is under way, if any.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
     running: Option<JoinHandle<()>>,
 }
 
 impl Resets {
-    /// Sets the counts of a room to zero, and says how many members see that; or that it goes
-    /// on, if the disk takes its time.
+    /// Sets the counts of a room to zero. Answers with the number of its members, or with 202 if the
+    /// disk takes longer than [`PATIENCE`]; the reset then goes on.
     pub(super) fn begin(&mut self, shared: &Arc<Shared>, room: RoomHandle) -> Response<'static> {
         let shared = Arc::clone(shared);
         self.run(PATIENCE, move || {
             let reset = room.reset();
-            // Also if it failed: it may have failed when the counts were zero already.
-            tell(&shared, room.publish(None), News::Counts(room.id()));
+            // Publish a failed reset too: it may have failed after the counts were zero.
+            shared.publish(&room, None);
             reset.map(|()| room.members()).inspect_err(|error| {
                 let (party, room) = (room.party(), room.name());
-                tracing::error!(?party, ?room, %error, "the room could not be reset");
+                tracing::error!(?party, ?room, %error, "could not reset a room");
             })
         })
     }
@@ -46,13 +43,13 @@ impl Resets {
         if self.running.as_ref().is_some_and(|it| !it.is_finished()) {
             return Response::text(
                 503,
-                &b"Another reset waits for the disk; try again later"[..],
+                &b"Another reset is waiting for the disk; try again later"[..],
             );
         }
         let (outcome, outcomes) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("reset".to_owned())
-            // Whoever asked may not have waited for it.
+            // The request may not have waited for the outcome.
             .spawn(move || drop(outcome.send(reset())));
         match thread {
             Ok(thread) => self.running = Some(thread),
@@ -68,24 +65,24 @@ impl Resets {
             }
             Ok(Err(error)) => Response::text(503, error.to_string().into_bytes()),
             Err(RecvTimeoutError::Timeout) => {
-                Response::text(202, &b"The reset waits for the disk, and goes on"[..])
+                Response::text(202, &b"The reset is waiting for the disk and continues"[..])
             }
             Err(RecvTimeoutError::Disconnected) => {
-                Response::text(500, &b"The reset has failed; see the log"[..])
+                Response::text(500, &b"The reset failed; see the log"[..])
             }
         }
     }
 
     fn wait(&mut self) {
         if let Some(running) = self.running.take() {
-            // If it panicked, it has said so itself.
+            // A thread that panicked has logged it.
             let _ = running.join();
         }
     }
 }
 
 impl Drop for Resets {
-    /// The store is closed next, and nothing may change it then.
+    /// Waits for the reset: the store closes next, and nothing may change it then.
     fn drop(&mut self) {
         self.wait();
     }
@@ -96,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_takes_long_is_not_waited_for_and_no_other_begins() {
+    fn a_slow_reset_goes_on_alone_in_the_background() {
         let mut resets = Resets::default();
         let at_once = Duration::ZERO;
         let (release, gate) = sync_channel(0);
@@ -111,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_said() {
+    fn a_failed_reset_is_reported() {
         let mut resets = Resets::default();
         let patience = Duration::from_secs(60);
         let failing = || Err(StoreError::Sync(std::io::Error::from_raw_os_error(5)));

@@ -1,4 +1,4 @@
-//! The list of rooms, and what an operator does to one of them.
+//! The list of rooms.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -7,31 +7,26 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::reset::Resets;
 use crate::protocol::http::Response;
-use crate::reactor::News;
-use crate::rooms::Room;
-use crate::rooms::Shared;
+use crate::rooms::{Room, Shared};
 
-/// Rooms that are listed if the query doesn't say how many.
+/// Default number of rooms listed.
 const DEFAULT_LISTED: usize = 100;
-/// The most rooms that are listed.
+/// Maximum number of rooms listed.
 const MAX_LISTED: usize = 500;
-/// The list ends early when it has become so long, in bytes.
+/// Length at which the list ends early, in bytes.
 const MAX_LIST_BYTES: usize = 1 << 20;
 
-const NOTHING_IN_IT: &str = "There is no such room, or nothing in it";
-
-/// What to list.
+/// Which rooms to list, and in which order.
 #[derive(Debug, PartialEq, Eq)]
-struct Query<'q> {
+struct ListQuery<'q> {
     limit: usize,
-    /// What the name must contain, in lower case.
+    /// Text that the room's name must contain, in lower case.
     search: Cow<'q, str>,
     sort: Sort,
 }
 
-/// What comes first.
+/// By what the list is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Members,
@@ -40,8 +35,8 @@ enum Sort {
     Name,
 }
 
-impl<'q> Query<'q> {
-    /// Reads the query of a target; what it doesn't understand it passes over.
+impl<'q> ListQuery<'q> {
+    /// Reads the query of a target. Unknown parameters are ignored.
     fn parse(target: &'q str) -> Self {
         let mut query = Self {
             limit: DEFAULT_LISTED,
@@ -87,9 +82,9 @@ impl<'q> Query<'q> {
     }
 }
 
-/// The rooms in memory that the query of `target` asks for, as JSON.
+/// The rooms in memory that match the query of `target`, as JSON.
 pub(super) fn list(shared: &Shared, target: &str) -> Response<'static> {
-    let query = Query::parse(target);
+    let query = ListQuery::parse(target);
     let (mut in_memory, mut matching) = (0, 0);
     let mut rooms: Vec<Arc<Room>> = Vec::new();
     shared.table.for_each(|room| {
@@ -97,7 +92,7 @@ pub(super) fn list(shared: &Shared, target: &str) -> Response<'static> {
         if query.wants(room) {
             matching += 1;
             rooms.push(Arc::clone(room));
-            // So that a million rooms take no more than a few.
+            // A million rooms then take no more memory than a few.
             if rooms.len() >= 2 * MAX_LISTED {
                 keep_first(&mut rooms, &query);
             }
@@ -121,7 +116,7 @@ pub(super) fn list(shared: &Shared, target: &str) -> Response<'static> {
     Response::json(200, json)
 }
 
-fn keep_first(rooms: &mut Vec<Arc<Room>>, query: &Query<'_>) {
+fn keep_first(rooms: &mut Vec<Arc<Room>>, query: &ListQuery<'_>) {
     rooms.sort_by(|room, other| query.order(room, other));
     rooms.truncate(query.limit);
 }
@@ -142,54 +137,13 @@ fn write_room(room: &Room, json: &mut Vec<u8>) {
     json.push(b'}');
 }
 
-/// Does what the path of a POST says: `/rooms/:party/:room/reset` or `…/close`.
-pub(super) fn act(shared: &Arc<Shared>, resets: &mut Resets, path: &str) -> Response<'static> {
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let ["rooms", party, room, action] = segments[..] else {
-        return not_found("There is nothing to do here");
-    };
-    let decode = |segment| percent_decode_str(segment).decode_utf8();
-    let (Ok(party), Ok(name)) = (decode(party), decode(room)) else {
-        return Response::text(400, &b"The room's name is not UTF-8"[..]);
-    };
-    let handle = shared.table.enter(&party, &name, None);
-    let response = match action {
-        "reset" if handle.counts().message.json() == b"{}" => not_found(NOTHING_IN_IT),
-        "reset" => resets.begin(shared, handle),
-        "close" => close(shared, &handle),
-        _ => return not_found("A room can be reset or closed"),
-    };
-    if response.status < 300 {
-        tracing::info!(?party, room = ?name, action, "the operator acts");
-    }
-    response
-}
-
-/// Sends the members of a room away, and says how many.
-fn close(shared: &Shared, room: &Room) -> Response<'static> {
-    let members = room.members();
-    tell(shared, room.reactors(), News::Closed(room.id()));
-    match members {
-        0 => not_found(NOTHING_IN_IT),
-        _ => Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes()),
-    }
-}
-
-pub(super) fn tell(shared: &Shared, reactors: impl Iterator<Item = usize>, news: News) {
-    reactors.for_each(|reactor| shared.bells[reactor].tell(news));
-}
-
-fn not_found(why: &'static str) -> Response<'static> {
-    Response::text(404, why.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn queries_are_bounded_and_what_they_do_not_say_has_a_default() {
-        let query = |target| Query::parse(target);
+    fn queries_are_bounded_and_have_defaults() {
+        let query = |target| ListQuery::parse(target);
         assert_eq!(query("/rooms").limit, DEFAULT_LISTED);
         assert_eq!(query("/rooms?limit=7").limit, 7);
         assert_eq!(query("/rooms?limit=99999999").limit, MAX_LISTED);

@@ -1,5 +1,5 @@
-//! Takes a sample of the server once a second: reads what the reactors count of themselves, looks
-//! at the rooms, and asks the kernel. No reactor notices.
+//! Samples the server once a second: reads the reactors' metrics, visits the rooms, and asks the
+//! kernel. No reactor waits for it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,23 +7,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::Sources;
 use super::history::{MAX_LABEL_BYTES, Point, Series, TOP_ROOMS, rounded};
 use super::process::{Memory, Threads};
 use crate::reactor::{Gauge, ReactorMetrics};
+use super::sources::Sources;
 use crate::rooms::Room;
 
-/// How often samples are taken.
+/// Interval between samples.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// Looking at all rooms may take this share of the time: with many, they are looked at less often.
+/// Visiting all rooms may take one in so many seconds of the thread's time. The more rooms there
+/// are, the less often they are visited.
 const ROOMS_SHARE: u32 = 20;
-/// With fewer connections, what one costs can't be told from what the process itself does.
+/// Minimum number of connections for a meaningful memory per connection.
 const MIN_CONNECTIONS: f32 = 1000.0;
 
-/// What is remembered from one sample to the next.
+/// The sampler, with what it keeps from one sample to the next.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// The process's own memory before anyone came.
+    /// The process's own memory before the first connection, in bytes.
     base_bytes: u64,
     threads: Threads,
     start: Instant,
@@ -33,10 +34,10 @@ pub(super) struct Sampler {
     labels: HashSet<Arc<str>>,
     rooms_due: Instant,
     rooms_at: Instant,
-    rooms: Rooms,
+    rooms: RoomsSample,
 }
 
-/// The numbers of one reactor that only grow.
+/// The metrics of one reactor that only grow.
 #[derive(Debug, Default, Clone, Copy)]
 struct Totals {
     messages: u64,
@@ -47,9 +48,9 @@ struct Totals {
     cpu: Duration,
 }
 
-/// What was seen at the last look at the rooms.
+/// What the last visit of all rooms found.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Rooms {
+pub(super) struct RoomsSample {
     pub(super) count: usize,
     pub(super) members: u64,
     top: Vec<(u32, Arc<str>)>,
@@ -59,12 +60,12 @@ pub(super) struct Rooms {
 #[derive(Debug, Default)]
 pub(super) struct Sample {
     pub(super) point: Point,
-    reactors: Vec<Reactor>,
+    reactors: Vec<ReactorSample>,
 }
 
 /// How busy a reactor is.
 #[derive(Debug, Serialize)]
-struct Reactor {
+struct ReactorSample {
     connections: u64,
     load: f64,
     messages: f64,
@@ -85,7 +86,7 @@ impl Sampler {
             labels: HashSet::new(),
             rooms_due: now,
             rooms_at: now,
-            rooms: Rooms::default(),
+            rooms: RoomsSample::default(),
         }
     }
 
@@ -99,15 +100,15 @@ impl Sampler {
         &self.threads
     }
 
-    /// What was seen at the last look at the rooms.
-    pub(super) fn rooms(&self) -> &Rooms {
+    /// What the last visit of all rooms found.
+    pub(super) fn rooms(&self) -> &RoomsSample {
         &self.rooms
     }
 
-    /// Takes a sample. `unsynced` is for how long something is not on the disk yet.
+    /// Takes a sample. `unsynced` is the age of the oldest change that is not on the disk yet.
     pub(super) fn take(&mut self, sources: &Sources, unsynced: Duration, now: Instant) -> Sample {
         if now >= self.rooms_due {
-            self.look_at_rooms(sources, now);
+            self.sample_rooms(sources, now);
         }
         let seconds = now.duration_since(self.last).as_secs_f64().max(0.001);
         self.last = now;
@@ -119,7 +120,7 @@ impl Sampler {
             let totals = Totals::read(metrics, cpu.unwrap_or_default());
             let rates = Rates::between(last, &totals, seconds);
             *last = totals;
-            reactors.push(Reactor {
+            reactors.push(ReactorSample {
                 connections: metrics.connections.get(),
                 load: rounded(rates.load),
                 messages: rounded(rates.messages),
@@ -147,9 +148,10 @@ impl Sampler {
             (Series::Memory, memory.resident as f32),
             (
                 Series::MemoryEach,
-                match connections >= MIN_CONNECTIONS {
-                    true => more / connections,
-                    false => 0.0,
+                if connections >= MIN_CONNECTIONS {
+                    more / connections
+                } else {
+                    0.0
                 },
             ),
             (Series::Reactions, sums.messages as f32),
@@ -168,14 +170,14 @@ impl Sampler {
         Sample { point, reactors }
     }
 
-    fn look_at_rooms(&mut self, sources: &Sources, now: Instant) {
+    fn sample_rooms(&mut self, sources: &Sources, now: Instant) {
         let passed = now.duration_since(self.rooms_at);
-        let mut rooms = Rooms::default();
+        let mut rooms = RoomsSample::default();
         let labels = &mut self.labels;
-        // Names that no point has any more.
+        // Drop names that no point has any more.
         labels.retain(|label| Arc::strong_count(label) > 1);
         sources.shared.table.for_each(|room| {
-            room.look(passed);
+            room.sample_activity(passed);
             rooms.add(room, labels);
         });
         self.rooms = rooms;
@@ -184,7 +186,7 @@ impl Sampler {
     }
 }
 
-impl Rooms {
+impl RoomsSample {
     fn add(&mut self, room: &Room, labels: &mut HashSet<Arc<str>>) {
         let members = room.members();
         self.count += 1;
@@ -206,7 +208,7 @@ impl Rooms {
     }
 }
 
-/// The name under which points know a room; the same for all points.
+/// The name of a room in points, which points share.
 fn label(room: &Room, labels: &mut HashSet<Arc<str>>) -> Arc<str> {
     let mut name = format!("{}/{}", room.party(), room.name());
     if name.len() > MAX_LABEL_BYTES {
@@ -235,7 +237,7 @@ impl Totals {
     }
 }
 
-/// What happens per second.
+/// Rates per second.
 #[derive(Debug, Default)]
 struct Rates {
     messages: f64,
@@ -274,14 +276,14 @@ impl Rates {
 }
 
 impl Sample {
-    /// The sample as the dashboard gets it.
+    /// The sample as JSON for the dashboard.
     pub(super) fn json(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct Shown<'s> {
             at: u64,
             series: serde_json::Map<String, serde_json::Value>,
             rooms: &'s [(Arc<str>, u32)],
-            reactors: &'s [Reactor],
+            reactors: &'s [ReactorSample],
         }
         let shown = Shown {
             at: self.point.at,

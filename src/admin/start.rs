@@ -1,5 +1,6 @@
 //! From settings to a running admin thread.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::net::ToSocketAddrs;
@@ -13,117 +14,103 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::guard::{Guard, MIN_TOKEN_BYTES, without_port};
-use super::{Admin, Sources};
+use super::app::AdminApp;
+use super::sources::Sources;
 use crate::reactor::{
-    Admission, Bell, BindError, Limits, ListenAddress, Reactor, Seed, SocketOptions, bind,
+    self, Admission, AdmissionLimits, BindError, ConnectionLimits, ListenAddress, Mailbox, Reactor,
+    ReactorParts, SocketOptions, TurnAway,
 };
 
-/// The default of the most connections that the admin side has at once.
-pub const DEFAULT_ADMIN_MAX_CONNECTIONS: usize = 64;
-/// The largest body of a request to it, in bytes: it reads none.
+/// Default maximum number of connections to the admin side.
+pub(crate) const DEFAULT_ADMIN_MAX_CONNECTIONS: usize = 64;
+/// Maximum size of a request body, in bytes. The admin side reads no bodies.
 const MAX_BODY_BYTES: usize = 1024;
-/// How often a listener that gets nothing is told that the server is there.
+/// Interval at which a silent event stream gets a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Where and for whom to listen.
+/// Where the admin side listens, and for whom.
 #[derive(Debug, Clone)]
-pub struct AdminSettings {
+pub(crate) struct AdminSettings {
     /// The address.
-    pub address: ListenAddress,
-    /// Whether the operator asked for this address: then the server does not go on without.
-    pub is_explicit: bool,
-    /// The file that has the token.
-    pub token_file: Option<PathBuf>,
-    /// The most connections at once.
-    pub max_connections: usize,
+    pub(crate) address: ListenAddress,
+    /// Whether the operator asked for this address. The server doesn't start without an address
+    /// that the operator asked for.
+    pub(crate) is_explicit: bool,
+    /// The file with the token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Maximum number of connections.
+    pub(crate) max_connections: usize,
+    /// Words for the log line about a connection that is turned away.
+    pub(crate) explain: fn(&TurnAway) -> String,
 }
 
 /// Why the admin side can't start.
 #[derive(Debug, Error)]
-pub enum AdminError {
-    /// An address that others can reach, and nothing that keeps them out.
-    #[error(
-        "--admin {0}: an address that is not of this machine alone needs --admin-token-file FILE"
-    )]
+pub(crate) enum AdminError {
+    /// Other machines can reach the address, and there is no token to keep them out.
+    #[error("the admin address {0} can be reached from other machines, so it needs a token")]
     TokenNeeded(ListenAddress),
-    /// A token that can't be read.
-    #[error("--admin-token-file {path}: {source}")]
+    /// The file with the token can't be read.
+    #[error("can't read the admin token file {path}: {source}")]
     TokenFile {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A token that can be guessed.
-    #[error(
-        "--admin-token-file {0}: the token must have at least {MIN_TOKEN_BYTES} characters, such as openssl rand -hex 16 gives"
-    )]
+    /// The token is so short that it can be guessed.
+    #[error("the admin token in {0} must have at least {MIN_TOKEN_BYTES} characters")]
     ShortToken(PathBuf),
-    /// An address that can't be listened on.
-    #[error("--admin {address}: {source}; choose another address, or --no-admin")]
-    Bind {
-        /// The address.
-        address: ListenAddress,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// The address can't be listened on.
+    #[error("admin: {0}")]
+    Bind(#[from] BindError),
 }
 
-impl AdminError {
-    /// Whether it is the address that can't be had, and not what the operator said that is wrong.
-    pub fn is_of_address(&self) -> bool {
-        matches!(self, Self::Bind { .. })
-    }
-}
-
-/// The admin side before its thread runs.
+/// The admin side, bound, before its thread runs.
 #[derive(Debug)]
-pub struct Listening {
-    seed: Seed,
+pub(crate) struct BoundAdmin {
+    parts: ReactorParts<Infallible>,
     guard: Guard,
-    max_connections: usize,
-    /// Where it listens.
-    pub addresses: Vec<ListenAddress>,
+    admission: Admission,
+    /// The addresses on which it listens.
+    pub(crate) addresses: Vec<ListenAddress>,
 }
 
-/// Listens as the settings say. `None` if the default address is taken: a second server on this
-/// machine is no reason to stop.
+/// Binds the address of the settings.
 ///
 /// # Errors
-/// [`AdminError`].
-pub fn listen(settings: &AdminSettings) -> Result<Option<Listening>, AdminError> {
+/// [`AdminError`] if the address or the token can't be used.
+pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
     let token = settings.token_file.as_ref().map(read_token).transpose()?;
-    if token.is_none() && !is_local(&settings.address) {
-        return Err(AdminError::TokenNeeded(settings.address.clone()));
+    let address = &settings.address;
+    if token.is_none() && !is_local(address) {
+        return Err(AdminError::TokenNeeded(address.clone()));
     }
     let options = SocketOptions {
         send_buffer_bytes: None,
         ..SocketOptions::default()
     };
-    let name = match &settings.address {
+    let (mut listeners, addresses) = reactor::bind(slice::from_ref(address), 1, &options)?;
+    let parts = ReactorParts::new(listeners.pop().unwrap_or_default());
+    let parts = parts.map_err(|source| BindError::Io {
+        address: address.clone(),
+        source,
+    })?;
+    let name = match address {
         ListenAddress::Tcp(text) => Some(without_port(text).to_owned()),
         ListenAddress::Unix(_) => None,
     };
-    let failed = |source| AdminError::Bind {
-        address: settings.address.clone(),
-        source,
-    };
-    let (mut listeners, addresses) = match bind(slice::from_ref(&settings.address), 1, &options) {
-        Ok(bound) => bound,
-        Err(BindError::InUse(address)) if !settings.is_explicit => {
-            tracing::warn!(%address, "no admin: the address is in use; see --admin");
-            return Ok(None);
-        }
-        Err(BindError::InUse(_)) => return Err(failed(io::ErrorKind::AddrInUse.into())),
-        Err(BindError::Io { source, .. }) => return Err(failed(source)),
-    };
-    let seed = Seed::new(listeners.pop().unwrap_or_default()).map_err(failed)?;
-    Ok(Some(Listening {
-        seed,
-        guard: Guard::new(token, name),
+    let limits = AdmissionLimits {
         max_connections: settings.max_connections,
+        max_per_address: None,
+        min_free_memory_percent: 0,
+    };
+    Ok(BoundAdmin {
+        parts,
+        guard: Guard::new(token, name),
+        admission: Admission::new(limits, settings.explain),
         addresses,
-    }))
+    })
 }
 
 fn read_token(path: &PathBuf) -> Result<String, AdminError> {
@@ -138,7 +125,8 @@ fn read_token(path: &PathBuf) -> Result<String, AdminError> {
     Ok(token.to_owned())
 }
 
-/// Whether only this machine can reach the address. One that can't be resolved fails later.
+/// Whether only this machine can reach the address. A name that doesn't resolve counts as local, and
+/// binding it fails.
 fn is_local(address: &ListenAddress) -> bool {
     match address {
         ListenAddress::Unix(_) => true,
@@ -148,49 +136,48 @@ fn is_local(address: &ListenAddress) -> bool {
     }
 }
 
-impl Listening {
-    /// Its descriptors, of which no reactor is to keep copies.
-    pub fn descriptors(&self) -> Vec<RawFd> {
-        self.seed.descriptors()
+impl BoundAdmin {
+    /// The descriptors of the admin side, of which no reactor may keep copies.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        self.parts.descriptors()
     }
 
-    /// Starts its thread, once the reactors run.
+    /// Starts the thread of the admin side, once the reactors run.
     ///
     /// # Errors
-    /// What the operating system says where there can't be another thread.
-    pub fn spawn(self, sources: Sources) -> io::Result<Running> {
-        let bell = Arc::clone(&self.seed.bell);
-        let limits = Limits {
+    /// The operating system's error if it refuses a thread.
+    pub(crate) fn spawn(self, sources: Sources) -> io::Result<AdminThread> {
+        let mailbox = Arc::clone(&self.parts.mailbox);
+        let limits = ConnectionLimits {
             max_message_bytes: MAX_BODY_BYTES,
             ping_interval: Some(PING_INTERVAL),
-            ..Limits::default()
+            ..ConnectionLimits::default()
         };
-        let admission = Admission::new(self.max_connections, None, 0);
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                let app = Admin::new(self.guard, sources);
-                let reactor = Reactor::new(self.seed, app, limits, Arc::new(admission));
+                let app = AdminApp::new(self.guard, sources);
+                let reactor = Reactor::new(self.parts, app, limits, Arc::new(self.admission));
                 if let Err(error) = reactor.and_then(Reactor::run) {
-                    tracing::error!(%error, "the admin side has ended; the rooms go on");
+                    tracing::error!(%error, "the admin side has stopped; the rooms go on");
                 }
             })?;
-        Ok(Running { bell, thread })
+        Ok(AdminThread { mailbox, thread })
     }
 }
 
-/// The admin side while its thread runs.
+/// The thread of the admin side.
 #[derive(Debug)]
-pub struct Running {
-    bell: Arc<Bell>,
+pub(crate) struct AdminThread {
+    mailbox: Arc<Mailbox<Infallible>>,
     thread: JoinHandle<()>,
 }
 
-impl Running {
-    /// Stops it and waits for that.
-    pub fn stop(self) {
-        self.bell.stop();
-        // If it panicked, it has said so itself.
+impl AdminThread {
+    /// Stops the admin side and waits for its thread.
+    pub(crate) fn stop(self) {
+        self.mailbox.stop();
+        // A thread that panicked has logged it.
         let _ = self.thread.join();
     }
 }
@@ -200,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_can_reach_is_not_local() {
+    fn addresses_that_others_can_reach_are_not_local() {
         for (address, expected) in [
             ("127.0.0.1:1", true),
             ("127.8.8.8:1", true),

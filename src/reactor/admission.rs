@@ -1,276 +1,343 @@
-//! Who may come in: the limit on connections, the cap on those of one address, and what is said of
-//! those that are turned away. Shared by all reactors; nothing is kept of addresses without a cap.
+//! Admission: which connections the reactors let in. All reactors share one [`Admission`]; it keeps
+//! nothing of addresses unless they are limited.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::os::kernel_number::KernelNumber;
+use socket2::Socket;
+use thiserror::Error;
 
-/// The default of the most connections of all reactors together.
+use super::address_counts::{AddressCounts, household};
+use super::log_throttle::LogThrottle;
+use crate::os::kernel_number::KernelNumber;
+use crate::os::procfs::kib_of;
+
+/// Default maximum number of connections of all reactors together.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
-/// The default of the memory that must be available to let anyone in, in percent of all.
+/// Default share of the machine's memory that must be available to admit a connection, in percent.
 pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
 const MEMINFO: &str = "/proc/meminfo";
-/// How often it is read at most.
+/// Minimum time between two readings of the available memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the same reason for turning connections away is not logged again.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Why somebody is turned away.
-pub(super) const FULL: &str = "the limit of --max-connections is reached";
-/// The same.
-pub(super) const SHORT_OF_MEMORY: &str = "memory is short (--min-free-memory-percent)";
-/// Reasons that are remembered. There are fewer, unless the system makes some up.
-const MAX_REASONS: usize = 64;
 
-/// What all reactors know of who may come in.
+/// Why a connection is turned away.
+#[derive(Debug, Error)]
+pub enum TurnAway {
+    /// The server has as many connections as it may.
+    #[error("the limit of {0} connections is reached")]
+    ConnectionLimit(usize),
+    /// One address has as many connections as it may.
+    #[error("an address has reached its limit of {0} connections")]
+    AddressLimit(u32),
+    /// Less memory is available than must stay free.
+    #[error("less than {0} MiB of memory is available")]
+    MemoryShort(u64),
+    /// The socket could not be accepted.
+    #[error("could not accept a connection: {0}")]
+    Accept(io::Error),
+    /// The poll could not watch the socket.
+    #[error("could not watch a connection: {0}")]
+    Watch(io::Error),
+}
+
+impl TurnAway {
+    /// The number of variants.
+    const COUNT: usize = 5;
+
+    /// The variant's place among the throttles.
+    fn index(&self) -> usize {
+        match self {
+            Self::ConnectionLimit(_) => 0,
+            Self::AddressLimit(_) => 1,
+            Self::MemoryShort(_) => 2,
+            Self::Accept(_) => 3,
+            Self::Watch(_) => 4,
+        }
+    }
+}
+
+/// The limits of admission.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionLimits {
+    /// Maximum number of connections.
+    pub max_connections: usize,
+    /// Maximum number of connections from one IPv4 address or IPv6 network of 64 bits.
+    pub max_per_address: Option<u32>,
+    /// Share of the machine's memory that must be available, in percent; 0 for none. Most of what
+    /// a connection costs is the kernel's memory, and a kernel without memory kills processes.
+    pub min_free_memory_percent: u8,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_per_address: None,
+            min_free_memory_percent: DEFAULT_MIN_FREE_MEMORY_PERCENT,
+        }
+    }
+}
+
+/// Words for the log: what a [`TurnAway`] means to the operator.
+pub type Explain = fn(&TurnAway) -> String;
+
+/// The decision which connections to let in, shared by all reactors.
 #[derive(Debug)]
 pub struct Admission {
     max_connections: usize,
     open: AtomicUsize,
-    per_address: Option<Arc<AddressCounts>>,
-    /// The least memory that must be free, in KiB.
+    per_address: Option<AddressCounts>,
+    /// Memory that must be available, in KiB.
     min_free_kib: u64,
     free_kib: KernelNumber,
-    said: Mutex<Vec<(String, Instant)>>,
+    explain: Explain,
+    throttles: [LogThrottle; TurnAway::COUNT],
 }
 
 impl Default for Admission {
     fn default() -> Self {
-        Self::new(
-            DEFAULT_MAX_CONNECTIONS,
-            None,
-            DEFAULT_MIN_FREE_MEMORY_PERCENT,
-        )
+        Self::new(AdmissionLimits::default(), TurnAway::to_string)
     }
 }
 
 impl Admission {
-    /// Lets at most `max_connections` in, and of one address at most `max_per_address`, if given;
-    /// and nobody while less than `min_free_memory_percent` of the machine's memory is available:
-    /// most of what a connection costs is the kernel's, which at the end kills whom it likes.
-    pub fn new(
-        max_connections: usize,
-        max_per_address: Option<u32>,
-        min_free_memory_percent: u8,
-    ) -> Self {
+    /// Admits connections within `limits`. `explain` words the log lines about the others.
+    pub fn new(limits: AdmissionLimits, explain: Explain) -> Self {
         let meminfo = std::fs::read_to_string(MEMINFO).unwrap_or_default();
-        let total_kib = kib_of(&meminfo, "MemTotal:").unwrap_or(0);
+        let total_kib = kib_of(&meminfo, "MemTotal").unwrap_or(0);
         Self {
-            min_free_kib: total_kib * u64::from(min_free_memory_percent) / 100,
-            free_kib: KernelNumber::new(MEMINFO, available_kib, MEMORY_INTERVAL, u64::MAX),
-            max_connections,
+            max_connections: limits.max_connections,
             open: AtomicUsize::new(0),
-            per_address: max_per_address.map(|most| Arc::new(AddressCounts::new(most))),
-            said: Mutex::default(),
+            per_address: limits.max_per_address.map(AddressCounts::new),
+            min_free_kib: total_kib * u64::from(limits.min_free_memory_percent) / 100,
+            free_kib: KernelNumber::new(MEMINFO, available_kib, MEMORY_INTERVAL, u64::MAX),
+            explain,
+            throttles: Default::default(),
         }
     }
 
-    /// Takes one of the places, if there is one.
-    pub(super) fn take_place(&self) -> bool {
-        let has_place = self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections;
-        if !has_place {
-            self.leave_place();
+    /// Why the reactors would turn any connection away now, in words for the operator.
+    pub fn problem(&self, now: Instant) -> Option<String> {
+        let is_full = self.open.load(Ordering::Relaxed) >= self.max_connections;
+        let full = is_full.then_some(TurnAway::ConnectionLimit(self.max_connections));
+        let reason = full.or_else(|| self.memory_short(now))?;
+        Some((self.explain)(&reason))
+    }
+
+    /// Logs why a connection was turned away, each kind of reason once a minute.
+    pub(super) fn log(&self, reason: &TurnAway, now: Instant) {
+        if self.throttles[reason.index()].allows(now) {
+            let reason = (self.explain)(reason);
+            tracing::warn!(%reason, "turning new connections away");
         }
-        has_place
     }
 
-    pub(super) fn is_memory_short(&self, now: Instant) -> bool {
-        self.free_kib.get(now) < self.min_free_kib
+    fn memory_short(&self, now: Instant) -> Option<TurnAway> {
+        let is_short = self.free_kib.get(now) < self.min_free_kib;
+        is_short.then(|| TurnAway::MemoryShort(self.min_free_kib / 1024))
     }
 
-    /// Why nobody would be let in now, if that is so.
-    pub fn trouble(&self, now: Instant) -> Option<&'static str> {
-        if self.open.load(Ordering::Relaxed) >= self.max_connections {
-            return Some(FULL);
+    fn enter(&self) -> Result<(), TurnAway> {
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections {
+            return Ok(());
         }
-        self.is_memory_short(now).then_some(SHORT_OF_MEMORY)
+        self.leave();
+        Err(TurnAway::ConnectionLimit(self.max_connections))
     }
 
-    pub(super) fn leave_place(&self) {
+    fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        Addresses::new(self.per_address.clone())
+    fn leave_address(&self, address: Option<IpAddr>) {
+        if let (Some(counts), Some(address)) = (&self.per_address, address) {
+            counts.leave(address);
+        }
+    }
+}
+
+/// The right to one connection. Dropping it gives the right back; [`Gate::hold`] keeps it as long
+/// as the connection lives.
+#[derive(Debug)]
+pub(super) struct Permit {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+    is_held: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.is_held {
+            self.admission.leave();
+            self.admission.leave_address(self.address);
+        }
+    }
+}
+
+/// One reactor's side of admission.
+#[derive(Debug)]
+pub(super) struct Gate {
+    admission: Arc<Admission>,
+    /// The addresses of the reactor's connections, if addresses are limited.
+    addresses: HashMap<u32, IpAddr>,
+}
+
+impl Gate {
+    pub(super) fn new(admission: Arc<Admission>) -> Self {
+        Self {
+            admission,
+            addresses: HashMap::new(),
+        }
     }
 
-    /// Says why connections are turned away, each reason once in a while.
-    pub(super) fn turned_away(&self, why: &dyn fmt::Display) {
-        let why = why.to_string();
-        let now = Instant::now();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.retain(|(_, at)| now.duration_since(*at) < SILENCE);
-        if said.len() < MAX_REASONS && !said.iter().any(|(reason, _)| *reason == why) {
-            tracing::warn!(%why, "turning new connections away; those that are open stay");
-            said.push((why, now));
+    /// Admits the connection of `socket`.
+    ///
+    /// # Errors
+    /// [`TurnAway`] says which limit is in the way.
+    pub(super) fn admit(&self, socket: &Socket, now: Instant) -> Result<Permit, TurnAway> {
+        // Only a limit on addresses is worth a system call for each connection.
+        let is_address_limited = self.admission.per_address.is_some();
+        let peer = is_address_limited
+            .then(|| socket.peer_addr().ok()?.as_socket())
+            .flatten();
+        self.admit_peer(peer, now)
+    }
+
+    /// Admits a connection from `peer`. A peer on a Unix socket has no address and no limit.
+    fn admit_peer(&self, peer: Option<SocketAddr>, now: Instant) -> Result<Permit, TurnAway> {
+        let admission = &self.admission;
+        admission.enter()?;
+        let mut permit = Permit {
+            admission: Arc::clone(admission),
+            address: None,
+            is_held: false,
+        };
+        if let Some(reason) = admission.memory_short(now) {
+            return Err(reason);
         }
+        if let (Some(counts), Some(peer)) = (&admission.per_address, peer) {
+            let address = household(peer.ip());
+            if !counts.enter(address) {
+                return Err(TurnAway::AddressLimit(counts.max()));
+            }
+            permit.address = Some(address);
+        }
+        Ok(permit)
+    }
+
+    /// Keeps the permit of the connection at `key` until [`Gate::release`].
+    pub(super) fn hold(&mut self, key: u32, mut permit: Permit) {
+        permit.is_held = true;
+        if let Some(address) = permit.address {
+            self.addresses.insert(key, address);
+        }
+    }
+
+    /// Gives back the permit of the connection at `key`, which has closed.
+    pub(super) fn release(&mut self, key: u32) {
+        self.admission.leave();
+        if self.admission.per_address.is_some() {
+            let address = self.addresses.remove(&key);
+            self.admission.leave_address(address);
+        }
+    }
+
+    /// Logs why a connection was turned away, each kind of reason once a minute.
+    pub(super) fn log(&self, reason: &TurnAway, now: Instant) {
+        self.admission.log(reason, now);
     }
 }
 
 fn available_kib(meminfo: &str) -> Option<u64> {
-    kib_of(meminfo, "MemAvailable:")
-}
-
-/// The number in the line of `meminfo` that begins with `field`.
-fn kib_of(meminfo: &str, field: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-/// The connections of each address, counted over all reactors.
-#[derive(Debug)]
-pub(super) struct AddressCounts {
-    most: u32,
-    counts: Mutex<HashMap<IpAddr, u32>>,
-}
-
-impl AddressCounts {
-    /// At most `most` connections from each address; of IPv6, from each network of 64 bits, which
-    /// is what one household has.
-    fn new(most: u32) -> Self {
-        Self {
-            most,
-            counts: Mutex::default(),
-        }
-    }
-
-    fn enter(&self, address: IpAddr) -> bool {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        let may_enter = *count < self.most;
-        if may_enter {
-            *count += 1;
-        }
-        may_enter
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&address);
-            }
-        }
-    }
-}
-
-/// The addresses of one reactor's connections, if there is a cap.
-#[derive(Debug, Default)]
-pub(super) struct Addresses {
-    counts: Option<Arc<AddressCounts>>,
-    by_key: HashMap<u32, IpAddr>,
-}
-
-impl Addresses {
-    fn new(counts: Option<Arc<AddressCounts>>) -> Self {
-        Self {
-            counts,
-            by_key: HashMap::new(),
-        }
-    }
-
-    /// Whether one more connection from this peer may enter; if so, it is counted. A peer without
-    /// an address, on a Unix socket, always may.
-    pub(super) fn enter(&self, peer: Option<SocketAddr>) -> Result<Option<IpAddr>, ()> {
-        let (Some(counts), Some(peer)) = (&self.counts, peer) else {
-            return Ok(None);
-        };
-        let address = household(peer.ip());
-        counts.enter(address).then_some(Some(address)).ok_or(())
-    }
-
-    /// The connection that entered with this address has this key.
-    pub(super) fn assign(&mut self, key: u32, address: Option<IpAddr>) {
-        if let Some(address) = address {
-            self.by_key.insert(key, address);
-        }
-    }
-
-    /// The connection that entered with this address was not opened after all.
-    pub(super) fn give_up(&self, address: Option<IpAddr>) {
-        if let (Some(counts), Some(address)) = (&self.counts, address) {
-            counts.leave(address);
-        }
-    }
-
-    /// The connection at `key` has closed.
-    pub(super) fn leave(&mut self, key: u32) {
-        if self.counts.is_some() {
-            let address = self.by_key.remove(&key);
-            self.give_up(address);
-        }
-    }
-
-    pub(super) fn are_counted(&self) -> bool {
-        self.counts.is_some()
-    }
-}
-
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() & !u128::from(u64::MAX);
-            Ipv6Addr::from_bits(network).into()
-        }
-    }
+    kib_of(meminfo, "MemAvailable")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn places_are_taken_and_left() {
-        let admission = Admission::new(2, None, 0);
-        assert_eq!(
-            [(); 3].map(|()| admission.take_place()),
-            [true, true, false]
-        );
-        admission.leave_place();
-        assert_eq!([(); 2].map(|()| admission.take_place()), [true, false]);
+    fn gates<const N: usize>(limits: AdmissionLimits) -> [Gate; N] {
+        let admission = Arc::new(Admission::new(limits, TurnAway::to_string));
+        [(); N].map(|()| Gate::new(Arc::clone(&admission)))
+    }
+
+    fn limited_to(max_connections: usize, max_per_address: Option<u32>) -> AdmissionLimits {
+        AdmissionLimits {
+            max_connections,
+            max_per_address,
+            min_free_memory_percent: 0,
+        }
+    }
+
+    fn peer(text: &str) -> Option<SocketAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
-    fn memory_is_short_when_less_is_available_than_must_be() {
+    fn a_permit_returns_when_dropped_or_released() {
         let now = Instant::now();
-        assert!(!Admission::new(1, None, 0).is_memory_short(now));
-        assert!(Admission::new(1, None, 100).is_memory_short(now));
+        let [mut gate] = gates(limited_to(2, None));
+        let first = gate.admit_peer(None, now).unwrap();
+        let second = gate.admit_peer(None, now).unwrap();
+        let full = gate.admit_peer(None, now);
+        assert!(matches!(full, Err(TurnAway::ConnectionLimit(2))));
+        assert!(gate.admission.problem(now).is_some());
+        drop(first);
+        gate.hold(7, second);
+        let third = gate.admit_peer(None, now).unwrap();
+        assert!(gate.admit_peer(None, now).is_err());
+        gate.release(7);
+        assert!(gate.admit_peer(None, now).is_ok());
+        drop(third);
+        assert!(gate.admission.problem(now).is_none());
+    }
+
+    #[test]
+    fn too_little_available_memory_turns_connections_away() {
+        let now = Instant::now();
+        let all = AdmissionLimits {
+            min_free_memory_percent: 100,
+            ..limited_to(1, None)
+        };
+        let [gate] = gates(all);
+        for _ in 0..2 {
+            let short = gate.admit_peer(None, now);
+            assert!(matches!(short, Err(TurnAway::MemoryShort(_))), "{short:?}");
+        }
         let meminfo = "MemTotal: 24683520 kB\nMemFree: 1 kB\nMemAvailable: 23648000 kB\n";
         assert_eq!(available_kib(meminfo), Some(23_648_000));
         assert_eq!(available_kib("MemFree: 1 kB\n"), None);
     }
 
     #[test]
-    fn the_cap_holds_for_an_address_over_all_reactors() {
-        let counts = Arc::new(AddressCounts::new(2));
-        let mut reactors = [0, 1].map(|_| Addresses::new(Some(Arc::clone(&counts))));
-        let peer = |text: &str| Some(text.parse().unwrap());
-        let first = reactors[0].enter(peer("10.0.0.1:5")).unwrap();
-        reactors[0].assign(7, first);
-        assert!(reactors[1].enter(peer("[::ffff:10.0.0.1]:6")).is_ok());
-        assert!(reactors[1].enter(peer("10.0.0.1:7")).is_err());
-        assert!(reactors[1].enter(peer("10.0.0.2:7")).is_ok());
-        reactors[0].leave(7);
-        reactors[0].leave(7);
-        let again = reactors[1].enter(peer("10.0.0.1:7")).unwrap();
-        assert!(reactors[1].enter(peer("10.0.0.1:8")).is_err());
-        reactors[1].give_up(again);
-        assert!(reactors[1].enter(peer("10.0.0.1:8")).is_ok());
+    fn the_address_limit_holds_over_all_reactors() {
+        let now = Instant::now();
+        let [mut one, other] = gates(limited_to(100, Some(2)));
+        let first = one.admit_peer(peer("10.0.0.1:5"), now).unwrap();
+        one.hold(7, first);
+        let mapped = other.admit_peer(peer("[::ffff:10.0.0.1]:6"), now).unwrap();
+        let refused = other.admit_peer(peer("10.0.0.1:7"), now);
+        assert!(matches!(refused, Err(TurnAway::AddressLimit(2))));
+        assert!(other.admit_peer(peer("10.0.0.2:7"), now).is_ok());
+        one.release(7);
+        let again = other.admit_peer(peer("10.0.0.1:7"), now).unwrap();
+        assert!(other.admit_peer(peer("10.0.0.1:8"), now).is_err());
+        drop(again);
+        assert!(other.admit_peer(peer("10.0.0.1:8"), now).is_ok());
+        drop(mapped);
     }
 
     #[test]
-    fn a_network_of_64_bits_counts_as_one() {
-        let addresses = Addresses::new(Some(Arc::new(AddressCounts::new(1))));
-        let peer = |text: &str| Some(text.parse().unwrap());
-        assert!(addresses.enter(peer("[2001:db8::1]:5")).is_ok());
-        assert!(addresses.enter(peer("[2001:db8::2]:5")).is_err());
-        assert!(addresses.enter(peer("[2001:db8:0:1::2]:5")).is_ok());
-        assert!(addresses.enter(None).is_ok());
+    fn an_ipv6_network_of_64_bits_counts_as_one() {
+        let now = Instant::now();
+        let [gate] = gates(limited_to(100, Some(1)));
+        let _held = gate.admit_peer(peer("[2001:db8::1]:5"), now).unwrap();
+        assert!(gate.admit_peer(peer("[2001:db8::2]:5"), now).is_err());
+        assert!(gate.admit_peer(peer("[2001:db8:0:1::2]:5"), now).is_ok());
+        assert!(gate.admit_peer(None, now).is_ok());
     }
 }

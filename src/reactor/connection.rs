@@ -1,68 +1,68 @@
-//! One connection: an entry of 48 bytes, of which an idle one needs no more.
+//! One connection: an entry of 48 bytes, which is all that an idle connection needs.
 //!
-//! What only some connections have, and only sometimes, is boxed and freed when done: the start
-//! of a request or frame whose rest has not arrived, and output that the socket didn't take.
+//! Boxes hold what a connection needs only at times, and are freed after use: the start of a
+//! request or frame whose rest has not arrived, and output that the socket didn't take.
 
 use bytes::Bytes;
 use socket2::Socket;
 
 use crate::protocol::websocket::frame::Decoder;
 
-/// A connection of an application whose members are `M`.
+/// A connection of an application with members `M`.
 #[derive(Debug)]
 pub(super) struct Connection<M> {
     pub(super) socket: Socket,
-    /// Tells this connection from others that had its place in the slab.
+    /// Tells this connection from earlier connections at the same key.
     pub(super) generation: u16,
     pub(super) flags: Flags,
-    /// How many invalid messages it has sent.
-    pub(super) strikes: u8,
-    /// When the phase's wait began, or the last ping was sent, in milliseconds of the reactor's
-    /// clock.
+    /// Number of invalid messages that the client has sent.
+    pub(super) invalid_messages: u8,
+    /// When the wait of the phase began or the last ping was sent, in milliseconds of the
+    /// reactor's clock.
     pub(super) since_ms: u32,
-    /// Output that is waiting for the socket.
+    /// Output that waits for the socket.
     pub(super) output: Option<Box<Output>>,
     pub(super) phase: Phase<M>,
 }
 
-/// A connection is one of these.
+/// The phase of a connection.
 #[derive(Debug)]
 pub(super) enum Phase<M> {
-    /// HTTP: a request is awaited, of which this much has arrived.
+    /// HTTP: the reactor awaits a request, of which it has `input`.
     Head { input: Box<[u8]> },
-    /// A WebSocket, with a member of the application behind it.
+    /// A WebSocket with a member of the application.
     Open { decoder: Decoder, member: M },
-    /// A response that has no end: events for a member of the application.
+    /// A response without an end: events for a member of the application.
     Stream { member: M },
-    /// All that matters was said: what still comes in is dropped until the peer closes too.
+    /// The server has sent its last bytes, and drops input until the client closes too.
     Closing,
 }
 
 /// Output that a socket did not take.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// The rest of what was begun.
+    /// The rest of a frame or reply whose start the socket took.
     pub(super) rest: Bytes,
-    /// A pong that is owed: the newest, which answers all pings before it (RFC 6455, 5.5.3).
+    /// The newest pending pong, which answers all earlier pings (RFC 6455, section 5.5.3).
     pub(super) pong: Bytes,
 }
 
-/// What is true of a connection.
+/// Flags of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Flags(u8);
 
 impl Flags {
-    /// It is on the ready queue.
+    /// The connection is on the ready queue.
     pub(super) const QUEUED: u8 = 1;
-    /// A frame could not be sent to it: the application must be told when it drains.
+    /// The socket took no frame: the reactor must tell the application when the socket drains.
     pub(super) const LAGGING: u8 = 1 << 1;
-    /// It is not read from until its output has drained.
+    /// The reactor doesn't read from the connection until its output has drained.
     pub(super) const PAUSED: u8 = 1 << 2;
-    /// The writing side is shut down once its output has drained.
+    /// The reactor shuts down the writing side once the output has drained.
     pub(super) const FINISHING: u8 = 1 << 3;
-    /// A message came from it, or a frame went to it, since the last sweep.
+    /// The client sent a message, or the server sent a frame, since the last sweep.
     pub(super) const ACTIVE: u8 = 1 << 4;
-    /// A ping was sent, and nothing has come since.
+    /// The server sent a ping, and the client has sent nothing since.
     pub(super) const PINGED: u8 = 1 << 5;
 
     #[inline]
@@ -80,7 +80,7 @@ impl Flags {
         self.0 &= !flag;
     }
 
-    /// Clears the flag and says whether it was set.
+    /// Clears the flag; returns whether it was set.
     #[inline]
     pub(super) fn take(&mut self, flag: u8) -> bool {
         let had = self.has(flag);
@@ -95,7 +95,7 @@ impl<M> Connection<M> {
             socket,
             generation,
             flags: Flags::default(),
-            strikes: 0,
+            invalid_messages: 0,
             since_ms,
             output: None,
             phase: Phase::Head {

@@ -1,7 +1,8 @@
-//! All connections of a reactor, and everything that writes to their sockets.
+//! The connections of a reactor, and everything that writes to their sockets.
 //!
-//! Nobody has a queue: what a socket doesn't take is the rest of one frame, or a reply to the
-//! connection's own input, which is then not read from until that has drained.
+//! No connection has a queue. What a socket doesn't take is either the rest of one frame, or a
+//! reply to the connection's own input; the reactor then doesn't read from the connection until
+//! the reply has drained.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,14 +12,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::io::Errno;
-use rustix::net::SendFlags;
 use socket2::Socket;
 
-use super::app::{CloseReason, Wire};
-use super::connection::{Connection, Flags, Output, Phase};
+use super::close_reason::CloseReason;
+use super::connection::{Connection, Flags, Phase};
 use super::metrics::ReactorMetrics;
+use super::open_connection::{OpenConnection, Transport};
 use super::slab::ChunkedSlab;
+use super::socket::write;
+use super::token::{parts, token};
 use crate::protocol::http::sse;
 use crate::protocol::websocket::frame;
 
@@ -28,32 +30,28 @@ pub struct Connections<M> {
     slab: ChunkedSlab<Connection<M>>,
     registry: Registry,
     next_generation: u16,
-    /// Connections that failed where they could not be closed at once. By token, since one may
-    /// be closed in another way, and its place be taken, before this is read.
+    /// Connections that failed where they could not be closed at once. Held by token: before the
+    /// reactor reads this list, a connection may close otherwise and another may take its key.
     failed: Vec<(Token, CloseReason)>,
-    /// Connections that the application sends away.
-    dismissed: Vec<u32>,
+    /// Keys of connections that the application dismisses, each with the index of its dismissal.
+    dismissed: Vec<(u32, u8)>,
     metrics: Arc<ReactorMetrics>,
 }
 
-/// What became of a frame that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way, if need be with its rest kept until the socket drains.
-    Yes,
-    /// The socket is full, and the frame is not kept. [`super::App::drained`] will be called.
-    Full,
-    /// The connection has failed and will be closed.
-    Failed,
-}
-
-/// What became of a writable socket.
+/// What a writable socket brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drained {
-    /// The application must be told.
+    /// The connection lagged: the application must be told.
     pub(super) was_lagging: bool,
-    /// It was not read from, and must be now.
+    /// The connection was paused: the reactor must read from it again.
     pub(super) was_paused: bool,
+}
+
+impl Drained {
+    const NOT_YET: Self = Self {
+        was_lagging: false,
+        was_paused: false,
+    };
 }
 
 impl<M> Connections<M> {
@@ -68,27 +66,27 @@ impl<M> Connections<M> {
         }
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The open connection at `key`, if it is one.
+    /// The connection at `key`, if it is open.
     #[inline]
     pub fn open_mut(&mut self, key: u32) -> Option<OpenConnection<'_, M>> {
         let connection = self.slab.get_mut(key)?;
-        let (member, wire) = match &mut connection.phase {
-            Phase::Open { member, .. } => (member, Wire::Frames),
-            Phase::Stream { member } => (member, Wire::Events),
+        let (member, transport) = match &mut connection.phase {
+            Phase::Open { member, .. } => (member, Transport::WebSocket),
+            Phase::Stream { member } => (member, Transport::EventStream),
             Phase::Head { .. } | Phase::Closing => return None,
         };
         Some(OpenConnection {
-            wire,
+            transport,
             token: token(key, connection.generation),
             member,
             socket: &connection.socket,
@@ -99,10 +97,10 @@ impl<M> Connections<M> {
         })
     }
 
-    /// Takes a socket in and watches it; gives its token.
+    /// Adds a socket and registers it with the poll; returns its token.
     ///
     /// # Errors
-    /// The socket, and why it can't be watched: no more epoll watches, or no memory.
+    /// The socket, and why the poll can't watch it: no more epoll watches, or no memory.
     pub(super) fn insert(
         &mut self,
         socket: Socket,
@@ -115,7 +113,7 @@ impl<M> Connections<M> {
             .slab
             .insert(Connection::new(socket, generation, now_ms));
         let token = token(key, generation);
-        // Both interests at once: registered again, each change of mind would be a system call.
+        // Both interests at once: changing them later would be a system call each time.
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, interests)
             && let Some(connection) = self.slab.remove(key)
@@ -126,7 +124,7 @@ impl<M> Connections<M> {
         Ok(token)
     }
 
-    /// The connection that a token means, unless it has closed.
+    /// The connection of a token, unless it has closed.
     #[inline]
     pub(super) fn by_token(&mut self, token: Token) -> Option<(u32, &mut Connection<M>)> {
         let (key, generation) = parts(token);
@@ -139,16 +137,17 @@ impl<M> Connections<M> {
         self.slab.get_mut(key)
     }
 
-    /// A bound on the keys in use.
+    /// An upper bound of the keys in use.
     pub(super) fn end(&self) -> u32 {
         self.slab.end()
     }
 
-    /// Closes a connection at once. Dropping its socket ends its registration with it.
+    /// Closes a connection at once and returns its member. Dropping the socket also ends its
+    /// registration.
     pub(super) fn remove(&mut self, key: u32, reason: CloseReason) -> Option<M> {
         let connection = self.slab.remove(key)?;
         self.metrics.connections.subtract(1);
-        // A connection that is closing was counted when that began.
+        // A closing connection was counted when it began to close.
         if !matches!(connection.phase, Phase::Closing) {
             self.metrics.closed(reason).add(1);
         }
@@ -167,7 +166,8 @@ impl<M> Connections<M> {
         }
     }
 
-    /// Turns a connection to its last phase: nothing that it sends counts any more.
+    /// Moves a connection to its last phase, in which the reactor drops what the client sends;
+    /// returns its member.
     pub(super) fn begin_closing(
         &mut self,
         key: u32,
@@ -185,49 +185,53 @@ impl<M> Connections<M> {
         self.member_of(phase)
     }
 
-    /// What is spoken to the connection at `key`, if it is open.
-    pub(super) fn wire(&mut self, key: u32) -> Option<Wire> {
-        self.open_mut(key).map(|connection| connection.wire)
+    /// What the server speaks on the connection at `key`, if it is open.
+    pub(super) fn transport(&mut self, key: u32) -> Option<Transport> {
+        self.open_mut(key).map(|connection| connection.transport)
     }
 
-    /// Sends the member at `key` away, with a goodbye, at the end of this turn.
-    pub fn dismiss(&mut self, key: u32) {
-        self.dismissed.push(key);
+    /// Closes the connection at `key` with a close frame, or a last event, at the end of this
+    /// turn. `index` names the reason in [`super::App::DISMISSALS`].
+    pub fn dismiss(&mut self, key: u32, index: u8) {
+        self.dismissed.push((key, index));
     }
 
-    pub(super) fn next_dismissed(&mut self) -> Option<u32> {
+    pub(super) fn next_dismissed(&mut self) -> Option<(u32, u8)> {
         self.dismissed.pop()
     }
 
-    /// Sends replies to what the connection itself sent. What the socket doesn't take is kept,
-    /// and the connection is not read from until it has drained.
+    /// Sends replies to what the client itself sent. What the socket doesn't take is kept, and
+    /// the reactor doesn't read from the connection until that has drained.
     pub(super) fn reply(&mut self, key: u32, bytes: &[u8]) {
         self.reply_with(key, bytes, |start| Bytes::copy_from_slice(&bytes[start..]));
     }
 
-    /// The same of a reply that is shared with other connections: what is kept is not a copy.
+    /// Sends a reply that connections share. What the socket doesn't take is kept without a copy,
+    /// and the reactor doesn't read from the connection until that has drained.
     pub(super) fn reply_shared(&mut self, key: u32, bytes: &Bytes) {
         self.reply_with(key, bytes, |start| bytes.slice(start..));
     }
 
-    /// Sends `bytes`; keeps `rest_from` where the socket stopped.
+    /// Sends `bytes`. `rest_from` makes the rest from the offset at which the socket stopped.
     fn reply_with(&mut self, key: u32, bytes: &[u8], rest_from: impl FnOnce(usize) -> Bytes) {
         let Some(connection) = self.slab.get_mut(key) else {
             return;
         };
         let waiting = connection.output.is_some();
-        let sent = match waiting || bytes.is_empty() {
-            true => Ok(0),
-            false => write(&connection.socket, bytes),
+        let sent = if waiting || bytes.is_empty() {
+            Ok(0)
+        } else {
+            write(&connection.socket, bytes)
         };
         match sent {
             Ok(sent) if sent < bytes.len() => {
                 let output = connection.output.get_or_insert_default();
-                // A pong that is owed goes first: after a close frame nothing may be sent.
+                // A pending pong goes first: nothing may follow a close frame.
                 let pong = std::mem::take(&mut output.pong);
-                output.rest = match output.rest.is_empty() && pong.is_empty() {
-                    true => rest_from(sent),
-                    false => [&output.rest, &pong, &bytes[sent..]].concat().into(),
+                output.rest = if output.rest.is_empty() && pong.is_empty() {
+                    rest_from(sent)
+                } else {
+                    [&output.rest, &pong, &bytes[sent..]].concat().into()
                 };
                 connection.flags.set(Flags::PAUSED);
             }
@@ -241,14 +245,10 @@ impl<M> Connections<M> {
         self.finish_if_drained(key);
     }
 
-    /// Goes on with what a socket did not take before.
+    /// Sends what a socket did not take before.
     pub(super) fn drain(&mut self, key: u32) -> Drained {
-        let nothing = Drained {
-            was_lagging: false,
-            was_paused: false,
-        };
         let Some(connection) = self.slab.get_mut(key) else {
-            return nothing;
+            return Drained::NOT_YET;
         };
         while let Some(output) = &mut connection.output {
             if output.rest.is_empty() {
@@ -259,12 +259,12 @@ impl<M> Connections<M> {
                 break;
             }
             match write(&connection.socket, &output.rest) {
-                Ok(0) => return nothing,
+                Ok(0) => return Drained::NOT_YET,
                 Ok(sent) => drop(output.rest.split_to(sent)),
                 Err(_) => {
                     self.failed
                         .push((token(key, connection.generation), CloseReason::SocketError));
-                    return nothing;
+                    return Drained::NOT_YET;
                 }
             }
         }
@@ -276,19 +276,20 @@ impl<M> Connections<M> {
         drained
     }
 
-    /// Shuts down the writing side of a connection that has said all it had to say.
+    /// Shuts down the writing side of a finishing connection whose output has drained.
     fn finish_if_drained(&mut self, key: u32) {
         if let Some(connection) = self.slab.get_mut(key)
             && connection.output.is_none()
             && connection.flags.take(Flags::FINISHING)
         {
-            // Fails only where the peer has gone, which its own event tells.
+            // This fails only if the peer has gone, which an event of its own reports.
             let _ = connection.socket.shutdown(Shutdown::Write);
         }
     }
 
-    /// What the sweep does to one place in the slab: pings a silent connection, and gives up on
-    /// one that left the last ping unanswered for `patience_ms`. A stream can't answer: TCP does.
+    /// Visits one key in a sweep: pings a silent connection, and fails a connection that has not
+    /// answered its last ping for `patience_ms`. An event stream can't answer, so TCP's own timeout
+    /// watches over it.
     pub(super) fn sweep(&mut self, key: u32, now_ms: u32, patience_ms: u32) {
         let Some(connection) = self.slab.get_mut(key) else {
             return;
@@ -299,7 +300,7 @@ impl<M> Connections<M> {
             Phase::Head { .. } | Phase::Closing => return,
         };
         if connection.flags.has(Flags::PINGED) {
-            // A place can come round early when the slab has shrunk.
+            // A sweep can visit a key early when the slab has shrunk.
             if now_ms.wrapping_sub(connection.since_ms) < patience_ms {
                 return;
             }
@@ -311,7 +312,7 @@ impl<M> Connections<M> {
             return;
         }
         match write(&connection.socket, ping) {
-            // A full socket: TCP's own timeout watches over it.
+            // TCP's own timeout watches over a full socket.
             Ok(0) => {}
             Ok(sent) => {
                 if matches!(connection.phase, Phase::Open { .. }) {
@@ -331,84 +332,5 @@ impl<M> Connections<M> {
 
     pub(super) fn next_failed(&mut self) -> Option<(Token, CloseReason)> {
         self.failed.pop()
-    }
-}
-
-/// An open connection and its member.
-#[derive(Debug)]
-pub struct OpenConnection<'c, M> {
-    /// What the application knows of it.
-    pub member: &'c mut M,
-    /// What is spoken to it.
-    pub wire: Wire,
-    token: Token,
-    socket: &'c Socket,
-    output: &'c mut Option<Box<Output>>,
-    flags: &'c mut Flags,
-    failed: &'c mut Vec<(Token, CloseReason)>,
-    metrics: &'c ReactorMetrics,
-}
-
-impl<M> OpenConnection<'_, M> {
-    /// Sends a frame, or an event, that is shared with others. A frame that the socket takes in part is kept
-    /// until the rest is sent; one that it doesn't take at all is not.
-    #[inline]
-    pub fn send(&mut self, frame: &Bytes) -> Sent {
-        // A full socket is not tried again before it says that it has room.
-        if self.output.is_some() || self.flags.has(Flags::LAGGING) {
-            return self.full();
-        }
-        match write(self.socket, frame) {
-            Ok(0) => self.full(),
-            Ok(sent) => {
-                self.flags.set(Flags::ACTIVE);
-                self.metrics.frames_sent.add(1);
-                if sent < frame.len() {
-                    self.output.get_or_insert_default().rest = frame.slice(sent..);
-                }
-                Sent::Yes
-            }
-            Err(_) => {
-                self.failed.push((self.token, CloseReason::SocketError));
-                Sent::Failed
-            }
-        }
-    }
-
-    #[cold]
-    fn full(&mut self) -> Sent {
-        self.flags.set(Flags::LAGGING);
-        self.metrics.frames_conflated.add(1);
-        Sent::Full
-    }
-}
-
-/// The token of the connection at `key`.
-pub(super) fn token(key: u32, generation: u16) -> Token {
-    Token(key as usize | usize::from(generation) << 32)
-}
-
-/// The key and the generation that a token is made of.
-pub(super) fn parts(token: Token) -> (u32, u16) {
-    (token.0 as u32, (token.0 >> 32) as u16)
-}
-
-/// A peer that has gone is an error, not a signal. Elsewhere the signal is ignored already, as it
-/// is in every Rust program.
-#[cfg(target_os = "linux")]
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(not(target_os = "linux"))]
-const SEND_FLAGS: SendFlags = SendFlags::empty();
-
-/// Sends what the socket takes; 0 if it takes nothing.
-#[inline]
-fn write(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match rustix::net::send(socket, bytes, SEND_FLAGS) {
-            Ok(sent) => return Ok(sent),
-            Err(Errno::AGAIN) => return Ok(0),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }

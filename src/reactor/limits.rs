@@ -5,33 +5,34 @@ use std::time::Duration;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
-/// The default of the most messages that a client may send which are none of the application's.
+/// Default maximum number of invalid messages from one client.
 pub const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
-/// The default of how long a request may take to arrive, and a kept connection may be silent.
+/// Default time that a request may take to arrive, and that a kept-alive connection may be silent.
 pub const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The default of how long a client may take to finish closing.
+/// Default time that a client may take to finish closing.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The default of how often a silent connection is pinged.
+/// Default interval at which the reactor pings a silent connection.
 pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The limits that a reactor holds its connections to.
 #[derive(Debug, Clone)]
-pub struct Limits {
-    /// The largest message, in bytes, and the largest body of a request.
+pub struct ConnectionLimits {
+    /// Maximum size of a message and of a request body, in bytes.
     pub max_message_bytes: usize,
-    /// The largest request head, in bytes.
+    /// Maximum size of a request head, in bytes.
     pub max_head_bytes: usize,
-    /// The most messages that a client may send which are none of the application's.
+    /// Maximum number of messages from one client that the application refuses as invalid.
     pub max_invalid_messages: u8,
-    /// How long a request may take to arrive, and a kept connection may be silent.
+    /// Time that a request may take to arrive, and that a kept-alive connection may be silent. At
+    /// most an hour.
     pub head_timeout: Duration,
-    /// How long a client may take to finish closing.
+    /// Time that a client may take to finish closing. At most an hour.
     pub close_timeout: Duration,
-    /// How often a silent connection is pinged; never, if `None`.
+    /// Interval at which the reactor pings a silent connection; `None` for never.
     pub ping_interval: Option<Duration>,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,

@@ -1,15 +1,13 @@
-//! Listening sockets: bound once for each reactor with SO_REUSEPORT, so that the kernel spreads
-//! connections over the reactors and no two share a queue.
+//! Listening sockets. Each reactor binds its own with SO_REUSEPORT, so that the kernel spreads
+//! connections over the reactors and no two reactors share a queue.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -18,80 +16,41 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
+use super::listen_address::ListenAddress;
 use crate::protocol::http::Response;
 
-/// The default of the connections that the kernel may hold for a listener until it accepts.
+/// Default number of connections that the kernel queues for a listener.
 pub const DEFAULT_BACKLOG: i32 = 4096;
-/// The default of a connection's send buffer, in bytes. Linux doubles it, to about its minimum,
-/// which holds four small frames: one more on its way than a tick at a round trip of 150 ms needs.
+/// Default size of a connection's send buffer, in bytes. Linux doubles it to about its own minimum,
+/// which holds four small frames: one more than a round trip of 150 ms needs at the default tick.
 pub const DEFAULT_SEND_BUFFER_BYTES: usize = 2048;
 
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// An address and port, or a name that resolves to one.
-    Tcp(String),
-    /// The path of a Unix socket, written `unix:PATH`.
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("unix: wants a path".to_owned()),
-                _ => Ok(Self::Unix(path.into())),
-            };
-        }
-        match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => Ok(Self::Tcp(text.to_owned())),
-            _ => Err(
-                "expected ADDRESS:PORT, such as 127.0.0.1:1999 or [::1]:1999, or unix:PATH"
-                    .to_owned(),
-            ),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => formatter.write_str(address),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Why an address can't be listened on.
+/// Why a socket can't listen on an address.
 #[derive(Debug, Error)]
 pub enum BindError {
-    /// Somebody else listens there.
-    #[error(
-        "can't listen on {0}: address in use: another ovation? Stop it, or choose another address with --listen"
-    )]
+    /// Another process listens on the address.
+    #[error("can't listen on {0}: address in use")]
     InUse(ListenAddress),
-    /// Anything else.
-    #[error("can't listen on {address}: {source}; choose another address with --listen")]
+    /// The operating system refused for another reason.
+    #[error("can't listen on {address}: {source}")]
     Io {
         /// The address.
         address: ListenAddress,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// What accepted sockets inherit from their listener, so that it costs no call for each.
+/// Options that accepted sockets inherit from their listener, which saves a call for each.
 #[derive(Debug, Clone)]
 pub struct SocketOptions {
-    /// SO_SNDBUF, in bytes; the system's own choice if `None`. Conflation belongs in front of
-    /// the socket: whatever lies in its buffer is stale.
+    /// SO_SNDBUF, in bytes; the system's choice if `None`. A small buffer makes conflation work:
+    /// what lies in the buffer is already stale.
     pub send_buffer_bytes: Option<usize>,
-    /// How long data may stay unacknowledged, or the peer's window shut, before the connection
-    /// is given up (TCP_USER_TIMEOUT, RFC 5482).
+    /// Time after which the kernel fails a connection whose peer acknowledges no data or keeps its
+    /// window shut (TCP_USER_TIMEOUT, RFC 5482).
     pub user_timeout: Option<Duration>,
-    /// Connections that the kernel may hold until they are accepted.
+    /// Number of connections that the kernel queues until a reactor accepts them.
     pub backlog: i32,
 }
 
@@ -109,32 +68,32 @@ impl Default for SocketOptions {
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    /// What accepted sockets of the Unix kind don't inherit.
+    /// The send buffer for accepted Unix sockets, which don't inherit it.
     send_buffer_bytes: Option<usize>,
-    /// Kept so that there is a descriptor to accept with when all others are in use.
-    spare: Option<File>,
+    /// The reserve descriptor: given up to accept and refuse a connection when all others are used.
+    reserve: Option<File>,
 }
 
-/// What came of trying to accept.
+/// The outcome of accepting.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// A connection.
+    /// A connection was accepted.
     Socket(Socket),
-    /// Nothing is waiting.
+    /// No connection is waiting.
     Nothing,
-    /// One was waiting that could not be taken, and was turned away.
+    /// Descriptors have run out: a waiting connection was accepted and refused.
     TurnedAway(io::Error),
-    /// Nothing can be accepted for the moment; what waits stays with the kernel.
+    /// No connection can be accepted for the moment. Waiting connections stay with the kernel.
     Stuck(io::Error),
 }
 
-/// Binds `addresses` for a number of reactors; gives each its listeners, and the addresses as
-/// they came to be (a port of 0 is then the one that was chosen).
+/// Binds `addresses` for `reactors` reactors. Returns the listeners of each reactor, and the bound
+/// addresses, in which the kernel has replaced a port of 0.
 ///
-/// A Unix socket can't be shared by SO_REUSEPORT: each is served by one reactor, taking turns.
+/// Reactors can't share a Unix socket by SO_REUSEPORT: each Unix socket belongs to one reactor.
 ///
 /// # Errors
-/// [`BindError`] names the address that can't be had.
+/// [`BindError`] names the address that can't be bound.
 pub fn bind(
     addresses: &[ListenAddress],
     reactors: usize,
@@ -171,8 +130,8 @@ pub fn bind(
     Ok((listeners, bound))
 }
 
-/// Binds without SO_REUSEPORT, which would let us share the port with another server without a
-/// word. Gives the address with its port chosen.
+/// Binds once without SO_REUSEPORT, which would silently share the port with another server.
+/// Returns the address with the port that the kernel chose.
 fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
     let socket = tcp_socket(address)?;
     socket.bind(&address.into())?;
@@ -226,34 +185,34 @@ impl Listener {
         Ok(Self {
             socket,
             send_buffer_bytes: None,
-            spare: None,
+            reserve: None,
         })
     }
 
-    /// Watches for connections. From here on the listener belongs to the calling thread's table
-    /// of descriptors, from which it takes its spare one.
+    /// Registers the listener with the poll. From here on it belongs to the calling thread's table
+    /// of descriptors, from which it takes its reserve descriptor.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.spare = Some(spare()?);
+        self.reserve = Some(reserve()?);
         let fd = self.socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
-    /// Accepts a connection that is waiting.
+    /// Accepts one waiting connection.
     pub(super) fn accept(&mut self) -> Accepted {
-        if self.spare.is_none() {
-            self.spare = spare().ok();
+        if self.reserve.is_none() {
+            self.reserve = reserve().ok();
         }
         loop {
             match accept_nonblocking(&self.socket) {
                 Ok(socket) => {
                     if let Some(bytes) = self.send_buffer_bytes {
-                        // It works without, with more frames in store for a slow reader.
+                        // A failure only means more stale frames for a slow reader.
                         let _ = socket.set_send_buffer_size(bytes);
                     }
                     return Accepted::Socket(socket);
                 }
                 Err(Errno::AGAIN) => return Accepted::Nothing,
-                // The client gave up while it waited, or its handshake failed: the next may do.
+                // The client gave up while it waited; the next connection may be fine.
                 Err(
                     Errno::INTR
                     | Errno::CONNABORTED
@@ -269,10 +228,10 @@ impl Listener {
         }
     }
 
-    /// Descriptors have run out: gives up the spare one to accept a connection and tell it so,
-    /// since one that stays in the queue would hang.
+    /// Gives up the reserve descriptor to accept a connection and refuse it. In the queue it would
+    /// hang.
     fn turn_away(&mut self, errno: Errno) -> Accepted {
-        if self.spare.take().is_none() {
+        if self.reserve.take().is_none() {
             return Accepted::Stuck(errno.into());
         }
         let outcome = match accept_nonblocking(&self.socket) {
@@ -283,7 +242,7 @@ impl Listener {
             Err(Errno::AGAIN) => Accepted::Nothing,
             Err(_) => Accepted::Stuck(errno.into()),
         };
-        self.spare = spare().ok();
+        self.reserve = reserve().ok();
         outcome
     }
 }
@@ -294,12 +253,12 @@ impl AsRawFd for Listener {
     }
 }
 
-/// Tells a connection that the server is full, as far as its socket takes it.
+/// Answers a connection with 503, as far as its socket takes the answer.
 pub(super) fn refuse(socket: &Socket) {
     let mut output = Vec::new();
-    Response::text(503, &b"This server is full; try again later"[..]).encode_final(&mut output);
-    // A best effort: the connection is dropped in any case. Closing with input unread would make
-    // the kernel reset it, and the answer could be lost.
+    Response::text(503, &b"The server is full; try again later"[..]).encode_final(&mut output);
+    // A best effort: the connection closes in any case. With unread input the kernel would reset
+    // it, and the client could lose the answer.
     let _ = socket.send(&output);
     let _ = socket.recv(&mut [MaybeUninit::uninit(); 1024]);
     let _ = socket.shutdown(Shutdown::Write);
@@ -319,11 +278,11 @@ fn accept_nonblocking(listener: &Socket) -> Result<Socket, Errno> {
     }
 }
 
-fn spare() -> io::Result<File> {
+fn reserve() -> io::Result<File> {
     File::open("/dev/null")
 }
 
-/// Whether the file is a Unix socket on which nobody listens any more.
+/// Whether the file is a Unix socket that no process listens on any more.
 fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let refused = Socket::new(Domain::UNIX, Type::STREAM, None)

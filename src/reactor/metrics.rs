@@ -1,75 +1,89 @@
-//! What a reactor counts of itself. Each reactor writes its own, any thread may read them.
+//! What a reactor counts of itself. Each reactor writes its own metrics; any thread may read them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{CloseReason, Verdict};
+use super::app::Verdict;
+use super::close_reason::{CloseReason, Dismissal, SLOTS, labels};
 
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Adds to it. Only the thread that owns it may.
+    /// Adds to the number. Only the thread that owns the gauge may call this.
     #[inline]
-    pub fn add(&self, more: u64) {
-        // One writer: no read-modify-write, and no locked instruction, is needed.
+    pub(super) fn add(&self, more: u64) {
+        // With one writer, no read-modify-write and no locked instruction is needed.
         let value = self.0.load(Ordering::Relaxed).wrapping_add(more);
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Takes from it. Only the thread that owns it may.
+    /// Subtracts from the number. Only the thread that owns the gauge may call this.
     #[inline]
-    pub fn subtract(&self, less: u64) {
+    pub(super) fn subtract(&self, less: u64) {
         self.add(less.wrapping_neg());
     }
 
-    /// Its value.
+    /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The numbers of one reactor, on cache lines of their own.
+/// The metrics of one reactor, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ReactorMetrics {
-    /// Connections that are open now.
+    /// Open connections.
     pub connections: Gauge,
-    /// Those of them that are event streams.
+    /// Open connections that are event streams.
     pub streams: Gauge,
-    /// Connections that were accepted.
+    /// Connections accepted.
     pub accepted: Gauge,
     /// Bytes received.
     pub received_bytes: Gauge,
-    /// Messages that the application took.
+    /// Messages that the application accepted.
     pub messages: Gauge,
-    /// Messages that it could not take: the room or the store is full.
+    /// Messages that the application dropped because a room or the store was full.
     pub dropped_messages: Gauge,
-    /// Messages that are none of the application's.
+    /// Messages that the application dropped as invalid.
     pub invalid_messages: Gauge,
-    /// HTTP requests that were answered.
+    /// HTTP requests answered.
     pub requests: Gauge,
-    /// Frames and events handed to sockets by fan-outs.
+    /// Frames and events that fan-outs handed to sockets.
     pub frames_sent: Gauge,
-    /// Frames and events that a full socket made a member miss; it gets a newer one later.
+    /// Frames and events that a member missed because its socket was full.
     pub frames_conflated: Gauge,
     /// Turns of the loop.
     pub turns: Gauge,
-    closed: [Gauge; CloseReason::COUNT],
+    closed: [Gauge; SLOTS],
 }
 
 impl ReactorMetrics {
-    /// How many connections ended for this reason.
-    pub fn closed(&self, reason: CloseReason) -> &Gauge {
-        &self.closed[reason as usize]
+    /// The count of connections that ended for this reason.
+    pub(super) fn closed(&self, reason: CloseReason) -> &Gauge {
+        &self.closed[reason.slot()]
     }
 
-    /// Counts one message by what became of it.
-    pub(super) fn judged(&self, verdict: Verdict) {
+    /// Counts one message by its verdict.
+    pub(super) fn count_message(&self, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => self.messages.add(1),
             Verdict::Dropped => self.dropped_messages.add(1),
             Verdict::Invalid => self.invalid_messages.add(1),
         }
     }
+}
+
+/// The number of connections that ended over all reactors, by the label of the reason. `dismissals`
+/// are the application's own reasons.
+pub(crate) fn closed_by_label<'m>(
+    reactors: &'m [Arc<ReactorMetrics>],
+    dismissals: &'m [Dismissal],
+) -> impl Iterator<Item = (&'static str, u64)> + 'm {
+    labels(dismissals).enumerate().map(|(slot, label)| {
+        let counts = reactors.iter().map(|metrics| metrics.closed[slot].get());
+        (label, counts.sum())
+    })
 }

@@ -1,22 +1,22 @@
-//! The connections of a reactor: slabs in chunks, so that growth copies nothing, and memory
-//! comes back when a chunk empties. New entries go to the lowest chunk that has room.
+//! A slab in chunks: growth copies nothing, and an empty chunk gives its memory back. New entries
+//! go to the lowest chunk that has room.
 
 use slab::Slab;
 
-/// Entries in a chunk. A chunk is large enough for the allocator to map and unmap it by itself.
+/// Number of entries in a chunk. A chunk is so large that the allocator maps and unmaps it alone.
 pub(crate) const CHUNK: usize = 4096;
 const CHUNK_BITS: u32 = CHUNK.trailing_zeros();
 
 const _: () = assert!(CHUNK.is_power_of_two());
 
-/// A slab in chunks. Keys are dense and are used again.
+/// A slab in chunks. Keys are dense, and free keys are used again.
 #[derive(Debug)]
 pub(super) struct ChunkedSlab<T> {
     chunks: Vec<Slab<T>>,
-    /// No chunk before this one has room.
+    /// Index of the first chunk that may have room.
     first_with_room: usize,
     len: usize,
-    /// No key at or above this one is in use.
+    /// Upper bound of the keys in use.
     end: u32,
 }
 
@@ -32,16 +32,18 @@ impl<T> Default for ChunkedSlab<T> {
 }
 
 impl<T> ChunkedSlab<T> {
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// A bound on the keys in use. While few are, it is low: whoever visits all keys visits no
-    /// whole chunk for the sake of one.
+    /// Upper bound of the keys in use. While few keys are in use the bound is low, so that visiting
+    /// all keys doesn't mean visiting a whole chunk for one entry.
     pub(super) fn end(&self) -> u32 {
         self.end
     }
 
+    /// Adds an entry and returns its key.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         while let Some(chunk) = self.chunks.get(self.first_with_room) {
             if chunk.len() < CHUNK {
@@ -63,12 +65,14 @@ impl<T> ChunkedSlab<T> {
         key
     }
 
+    /// The entry at `key`, if there is one.
     #[inline]
     pub(super) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
         let (chunk, entry) = split(key);
         self.chunks.get_mut(chunk)?.get_mut(entry)
     }
 
+    /// Removes and returns the entry at `key`, if there is one.
     pub(super) fn remove(&mut self, key: u32) -> Option<T> {
         let (index, entry) = split(key);
         let chunk = self.chunks.get_mut(index)?;
@@ -86,6 +90,7 @@ impl<T> ChunkedSlab<T> {
     }
 }
 
+/// The chunk and the entry in it that `key` names.
 #[inline]
 fn split(key: u32) -> (usize, usize) {
     (key as usize >> CHUNK_BITS, key as usize & (CHUNK - 1))
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_on_the_keys_is_low_while_there_are_few() {
+    fn the_bound_of_the_keys_is_low_while_few_are_in_use() {
         let mut slab = ChunkedSlab::default();
         let keys: Vec<u32> = (0..10).map(|n| slab.insert(n)).collect();
         assert_eq!(slab.end(), 10);
@@ -125,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(operations in proptest::collection::vec((any::<bool>(), 0u32..9000), 0..12000)) {
+        fn the_slab_behaves_like_a_map(operations in proptest::collection::vec((any::<bool>(), 0u32..9000), 0..12000)) {
             let mut slab = ChunkedSlab::default();
             let mut model = HashMap::new();
             for (number, (insert, key)) in operations.into_iter().enumerate() {

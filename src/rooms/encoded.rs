@@ -1,11 +1,11 @@
-//! A JSON message in the two forms in which members get it, encoded once and shared by all.
+//! A JSON message in the forms of both transports, encoded once and shared by all members.
 
 use bytes::Bytes;
 
 use crate::protocol::http::sse;
 use crate::protocol::websocket::frame;
 
-/// A message, encoded.
+/// A message in the forms of both transports, which share one allocation.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     frame: Bytes,
@@ -13,8 +13,8 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes the JSON that `write` appends, which has no line ends, in one piece of memory, of
-    /// which `size_hint` guesses the length.
+    /// Encodes the JSON that `write` appends. The JSON must have no line ends. `size_hint` estimates
+    /// the length of both forms, in bytes.
     pub(super) fn new(size_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut bytes = Vec::with_capacity(size_hint);
         bytes.extend_from_slice(sse::START);
@@ -29,24 +29,24 @@ impl Encoded {
         Self { frame, event }
     }
 
-    /// A WebSocket text frame.
+    /// The message as a WebSocket text frame.
     #[inline]
     pub fn frame(&self) -> &Bytes {
         &self.frame
     }
 
-    /// An event of an event stream.
+    /// The message as a server-sent event.
     #[inline]
     pub fn event(&self) -> &Bytes {
         &self.event
     }
 
-    /// The JSON.
+    /// The message's JSON.
     pub fn json(&self) -> &[u8] {
         &self.event[sse::START.len()..self.event.len() - sse::END.len()]
     }
 
-    /// The size of both forms, in bytes.
+    /// The length of both forms, in bytes.
     pub(super) fn len(&self) -> usize {
         self.frame.len() + self.event.len()
     }

@@ -1,13 +1,14 @@
-//! When a room's counts are sent to its members, and how.
+//! Fan-out: when a room's members are sent something, and how.
 //!
 //! A quiet room's first change is sent at once. After that a room has at most one broadcast per
-//! tick; what changes in between is conflated. A pass over many members is cut into chunks,
-//! between which the reactor reads and accepts, and each chunk is sent the newest counts. If a
-//! pass takes longer than a tick, the next begins when it ends: load stretches the tick, it never
-//! builds a backlog. While the kernel holds too much that nobody has read, passes pause.
+//! tick, and changes in between are conflated. A pass over many members is cut into chunks, between
+//! which the reactor reads and accepts, and each chunk is sent the newest counts. If a pass takes
+//! longer than a tick, the next pass begins when it ends: load stretches the tick and never builds
+//! a backlog. While TCP holds too much memory, passes pause.
 //!
-//! How many members there are goes the same way, to those who want to know, and a closed room's
-//! goodbye to all. The number waits for its interval: who reloads a page neither leaves nor comes.
+//! Presence goes to presence subscribers in the same way, and the closing of a room to all members.
+//! Presence waits for its interval first, so that a page reload isn't reported as a leave and a
+//! join.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,45 +16,61 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Membership;
+use super::broadcast::{Broadcast, Pass, Topic};
 use super::encoded::Encoded;
-use super::local::{Broadcast, LocalRoom, Pass, Topic};
-use super::members::Cursor;
-use super::pressure::{CHECK_INTERVAL, MAX_PAUSE, Pressure};
+use super::local_room::LocalRoom;
+use super::members::{Cursor, Membership};
 use super::room::Counts;
-use crate::reactor::{Connections, Next, Sent, Wire};
+use super::tcp_memory::{CHECK_INTERVAL, MAX_PAUSE, TcpMemory};
+use crate::protocol::websocket::close::CloseCode;
+use crate::reactor::{Connections, Dismissal, NextTurn, Sent, Transport};
 
-/// Members served in one turn of the loop.
+/// Maximum number of members served in one turn of the loop.
 const MAX_SENDS_PER_TURN: usize = 512;
+
+/// Why rooms dismiss their members.
+pub(crate) const DISMISSALS: [Dismissal; 1] = [Dismissal {
+    label: "operator",
+    code: CloseCode::Normal,
+    text: "closed by the operator",
+}];
+/// The index of the reason that the operator closed the room.
+const CLOSED_BY_OPERATOR: u8 = 0;
 
 /// The broadcasts of one reactor.
 #[derive(Debug)]
-pub(super) struct Fanout {
+pub(super) struct FanOut {
+    /// The number of the reactor.
+    reactor: usize,
     tick: Duration,
     presence_interval: Duration,
     /// Rooms that have changed and wait for their tick.
     due: BinaryHeap<Reverse<(Instant, u32, Topic)>>,
     /// Rooms with a pass under way.
     passes: VecDeque<(u32, Topic)>,
-    /// What this turn may still send.
+    /// When this turn began.
+    now: Instant,
+    /// Number of members that this turn may still serve.
     budget: usize,
-    /// Since when passes are put off because too much is in flight.
+    /// Since when passes pause because TCP holds too much memory.
     paused: Option<Instant>,
 }
 
-impl Fanout {
-    pub(super) fn new(tick: Duration, presence_interval: Duration) -> Self {
+impl FanOut {
+    pub(super) fn new(reactor: usize, tick: Duration, presence_interval: Duration) -> Self {
         Self {
+            reactor,
             tick,
             presence_interval,
             due: BinaryHeap::new(),
             passes: VecDeque::new(),
+            now: Instant::now(),
             budget: 0,
             paused: None,
         }
     }
 
-    /// There is something new to tell: a broadcast begins now, or when its time comes.
+    /// Schedules a broadcast of a change in the room at `index`: now, or when its time comes.
     pub(super) fn changed(
         &mut self,
         topic: Topic,
@@ -73,7 +90,7 @@ impl Fanout {
         *broadcast = Broadcast::Due;
         let at = match topic {
             Topic::Counts => not_before.filter(|at| *at > now),
-            Topic::Members => Some(now + self.presence_interval),
+            Topic::Presence => Some(now + self.presence_interval),
             Topic::Closing => None,
         };
         match at {
@@ -82,9 +99,10 @@ impl Fanout {
         }
     }
 
-    /// Begins a turn: rooms whose tick has come are ready for their pass, and passes either go on
-    /// or, if too much is in flight, wait.
-    pub(super) fn begin_turn(&mut self, now: Instant, pressure: &Pressure) {
+    /// Begins a turn: rooms whose tick has come get their pass. Passes continue, or pause if TCP
+    /// holds too much memory.
+    pub(super) fn begin_turn(&mut self, now: Instant, tcp_memory: &TcpMemory) {
+        self.now = now;
         while let Some(Reverse((at, index, topic))) = self.due.peek().copied() {
             if at > now {
                 break;
@@ -92,14 +110,14 @@ impl Fanout {
             self.due.pop();
             self.passes.push_back((index, topic));
         }
-        let is_over = !self.passes.is_empty() && pressure.is_high(now);
+        let is_over = !self.passes.is_empty() && tcp_memory.is_high(now);
         let (paused, may_send) = match self.paused {
             _ if !is_over => (None, true),
             None => (Some(now), false),
             Some(since) if now.duration_since(since) < MAX_PAUSE => (Some(since), false),
-            // One chunk, and the next waits again.
+            // One chunk goes out, and the next pauses again.
             Some(_) => {
-                pressure.say_held_back(now);
+                tcp_memory.log_paused(now);
                 (Some(now), true)
             }
         };
@@ -107,7 +125,7 @@ impl Fanout {
         self.budget = if may_send { MAX_SENDS_PER_TURN } else { 0 };
     }
 
-    /// The next room whose pass may go on in this turn.
+    /// The next room whose pass may continue in this turn.
     pub(super) fn next_pass(&mut self) -> Option<(u32, Topic)> {
         if self.budget == 0 {
             return None;
@@ -115,34 +133,35 @@ impl Fanout {
         self.passes.pop_front()
     }
 
-    /// Sends to as many members as the turn allows. Gives whether the pass has ended.
+    /// Continues the pass over the room at `index`, or begins it, and serves as many members as the
+    /// turn allows. Returns whether the pass has ended.
     pub(super) fn run(
         &mut self,
         topic: Topic,
         index: u32,
         local: &mut LocalRoom,
-        reactor: usize,
-        now: Instant,
         connections: &mut Connections<Membership>,
     ) -> bool {
         let mut pass = match local.broadcasts[topic as usize] {
             Broadcast::Pass(pass) => pass,
-            Broadcast::Due | Broadcast::Idle { .. } => begin(topic, local, reactor, now),
+            Broadcast::Due | Broadcast::Idle { .. } => self.begin(topic, local),
         };
         while self.budget > 0 && !pass.cursor.is_done() {
-            let keys = local.roll.step(&mut pass.cursor, self.budget);
+            let keys = local.members.step(&mut pass.cursor, self.budget);
             self.budget -= keys.len().min(self.budget);
             match topic {
                 Topic::Counts => {
                     let counts = local.handle.counts();
-                    keys.for_each(|key| send(key, &counts, connections));
+                    keys.for_each(|key| send_counts(key, &counts, connections));
                 }
-                Topic::Members => {
-                    let (members, here) = local.handle.here();
-                    keys.for_each(|key| send_here(key, &here, connections));
-                    local.told_one(members);
+                Topic::Presence => {
+                    let (members, presence) = local.handle.presence();
+                    keys.for_each(|key| send_presence(key, &presence, connections));
+                    local.note_presence_sent(members);
                 }
-                Topic::Closing => keys.for_each(|key| connections.dismiss(key)),
+                Topic::Closing => {
+                    keys.for_each(|key| connections.dismiss(key, CLOSED_BY_OPERATOR));
+                }
             }
         }
         if !pass.cursor.is_done() {
@@ -154,54 +173,56 @@ impl Fanout {
             not_before: Some(pass.began + self.tick),
         };
         if pass.again {
-            self.changed(topic, index, local, now);
+            self.changed(topic, index, local, self.now);
         }
         true
     }
 
-    /// What is to be done next, at the end of a turn.
-    pub(super) fn next(&self, now: Instant) -> Next {
+    /// Begins a pass. A change after this is notified again.
+    fn begin(&self, topic: Topic, local: &mut LocalRoom) -> Pass {
+        let cursor = match topic {
+            Topic::Counts => {
+                local.handle.acknowledge_counts(self.reactor);
+                local.members.all()
+            }
+            Topic::Presence => {
+                local.handle.acknowledge_presence(self.reactor);
+                let members = Some(local.handle.members());
+                let sent = std::mem::replace(&mut local.presence_sent, members);
+                if sent == members {
+                    // Every presence subscriber has this number already.
+                    Cursor::default()
+                } else {
+                    local.members.presence_subscribers()
+                }
+            }
+            Topic::Closing => local.members.all(),
+        };
+        Pass {
+            began: self.now,
+            cursor,
+            again: false,
+        }
+    }
+
+    /// When the reactor must call again.
+    pub(super) fn next_turn(&self) -> NextTurn {
         if self.paused.is_some() {
-            return Next::At(now + CHECK_INTERVAL);
+            return NextTurn::At(self.now + CHECK_INTERVAL);
         }
         if !self.passes.is_empty() {
-            return Next::Now;
+            return NextTurn::Now;
         }
         match self.due.peek() {
-            Some(Reverse((at, ..))) => Next::At(*at),
-            None => Next::Never,
+            Some(Reverse((at, ..))) => NextTurn::At(*at),
+            None => NextTurn::OnEvent,
         }
     }
 }
 
-/// Begins a pass. From here on another change is told again.
-fn begin(topic: Topic, local: &mut LocalRoom, reactor: usize, now: Instant) -> Pass {
-    let cursor = match topic {
-        Topic::Counts => {
-            local.handle.attend(reactor);
-            local.roll.all()
-        }
-        Topic::Members => {
-            local.handle.attend_members(reactor);
-            let members = Some(local.handle.members());
-            // If the number is what all know already, there is nobody to tell.
-            match std::mem::replace(&mut local.here, members) == members {
-                true => Cursor::default(),
-                false => local.roll.curious(),
-            }
-        }
-        Topic::Closing => local.roll.all(),
-    };
-    Pass {
-        began: now,
-        cursor,
-        again: false,
-    }
-}
-
-/// Sends counts to a member, unless it has these or newer ones.
+/// Sends counts to a member, unless the member has these or newer counts.
 #[inline]
-pub(super) fn send(key: u32, counts: &Counts, connections: &mut Connections<Membership>) {
+pub(super) fn send_counts(key: u32, counts: &Counts, connections: &mut Connections<Membership>) {
     let version = counts.version as u32;
     let Some(mut connection) = connections.open_mut(key) else {
         return;
@@ -209,26 +230,30 @@ pub(super) fn send(key: u32, counts: &Counts, connections: &mut Connections<Memb
     if (version.wrapping_sub(connection.member.sent) as i32) <= 0 {
         return;
     }
-    // What is not sent now is sent when the socket drains, in its newest form.
-    let message = form(&counts.message, connection.wire);
+    // A member whose socket is full gets the newest counts when the socket drains.
+    let message = form(&counts.message, connection.transport);
     if connection.send(message) == Sent::Yes {
         connection.member.sent = version;
     }
 }
 
-/// Tells a member how many are here.
-pub(super) fn send_here(key: u32, here: &Encoded, connections: &mut Connections<Membership>) {
+/// Sends the number of members to a presence subscriber.
+pub(super) fn send_presence(
+    key: u32,
+    presence: &Encoded,
+    connections: &mut Connections<Membership>,
+) {
     if let Some(mut connection) = connections.open_mut(key) {
-        // As with counts.
-        connection.send(form(here, connection.wire));
+        // A member whose socket is full gets the newest number when the socket drains.
+        connection.send(form(presence, connection.transport));
     }
 }
 
-/// A message in the form that goes over `wire`.
+/// The form of a message for this transport.
 #[inline]
-pub(super) fn form(message: &Encoded, wire: Wire) -> &Bytes {
-    match wire {
-        Wire::Frames => message.frame(),
-        Wire::Events => message.event(),
+pub(super) fn form(message: &Encoded, transport: Transport) -> &Bytes {
+    match transport {
+        Transport::WebSocket => message.frame(),
+        Transport::EventStream => message.event(),
     }
 }

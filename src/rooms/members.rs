@@ -1,109 +1,138 @@
-//! The members of a room that one reactor has: the keys of their connections, in two lists. Those who
-//! want to know how many are here are apart from the others, so that telling them costs nothing
-//! for the rest, and a member's place tells which kind it is.
+//! The members that one reactor has in a room: the keys of their connections, in two lists. Presence
+//! subscribers have a list of their own, so that sending them presence costs nothing for the other
+//! members. A member's slot tells in which list it is.
 
-/// A member's place on the roll, in four bytes.
+use crate::reactor::entry_bytes;
+
+/// Whether a member wants presence: the number of members in its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(u32);
+pub(super) enum Presence {
+    /// The member is a presence subscriber.
+    Wanted,
+    /// The member gets counts only.
+    Unwanted,
+}
 
-/// The bit of a place that says that its member wants to know how many are here. A reactor has
-/// fewer connections than it has room for.
-const CURIOUS: u32 = 1 << 31;
+/// A member of a room, as its connection knows it.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    /// Index of the room among the reactor's.
+    pub(super) room: u32,
+    /// The member's slot in the room's member list.
+    pub(super) slot: MemberSlot,
+    /// Version of the counts that the member was sent last; it wraps.
+    pub(super) sent: u32,
+}
 
-impl Place {
-    pub(super) fn is_curious(self) -> bool {
-        self.0 & CURIOUS != 0
+const _: () = assert!(entry_bytes::<Membership>() == 48);
+
+/// A member's position in a [`MemberList`], in four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemberSlot(u32);
+
+/// The bit of a slot that says that its member wants presence. A reactor has fewer connections than
+/// the other bits can count.
+const PRESENCE_BIT: u32 = 1 << 31;
+
+impl MemberSlot {
+    pub(super) fn presence(self) -> Presence {
+        if self.0 & PRESENCE_BIT != 0 {
+            Presence::Wanted
+        } else {
+            Presence::Unwanted
+        }
     }
 
     fn index(self) -> usize {
-        (self.0 & !CURIOUS) as usize
+        (self.0 & !PRESENCE_BIT) as usize
     }
 }
 
-/// The members.
+/// The members that one reactor has in a room.
 #[derive(Debug, Default)]
-pub(super) struct Roll {
+pub(super) struct MemberList {
     plain: Vec<u32>,
-    curious: Vec<u32>,
+    presence: Vec<u32>,
 }
 
-/// How far a pass over the members has come: it goes from the last to the first. One that joins
-/// comes at the end and has been told all already; one that moves into the place of one that left
-/// is met again or was met before.
+/// How far a pass over the members has come. A pass goes from the last slot to the first. A member
+/// that joins meanwhile comes at the end and already has the newest state. A member that moves into
+/// the slot of a member that left is met again, or was met before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cursor {
-    /// Members of either list before this index are still to be met.
+    /// The pass has yet to meet the plain members before this index.
     plain: usize,
-    curious: usize,
+    /// The pass has yet to meet the presence subscribers before this index.
+    presence: usize,
 }
 
 impl Cursor {
     pub(super) fn is_done(&self) -> bool {
-        self.plain == 0 && self.curious == 0
+        self.plain == 0 && self.presence == 0
     }
 }
 
-impl Roll {
-    /// Adds a member.
-    pub(super) fn add(&mut self, key: u32, is_curious: bool) -> Place {
-        let (list, bit) = match is_curious {
-            true => (&mut self.curious, CURIOUS),
-            false => (&mut self.plain, 0),
+impl MemberList {
+    /// Adds the member with the connection at `key`.
+    pub(super) fn add(&mut self, key: u32, presence: Presence) -> MemberSlot {
+        let (list, bit) = match presence {
+            Presence::Wanted => (&mut self.presence, PRESENCE_BIT),
+            Presence::Unwanted => (&mut self.plain, 0),
         };
         list.push(key);
-        Place((list.len() - 1) as u32 | bit)
+        MemberSlot((list.len() - 1) as u32 | bit)
     }
 
-    /// Takes the member at `place` out; gives the key of the one that now has its place.
-    pub(super) fn remove(&mut self, place: Place) -> Option<u32> {
-        let list = match place.is_curious() {
-            true => &mut self.curious,
-            false => &mut self.plain,
+    /// Removes the member at `slot`. Returns the key of the member that takes over the slot.
+    pub(super) fn remove(&mut self, slot: MemberSlot) -> Option<u32> {
+        let list = match slot.presence() {
+            Presence::Wanted => &mut self.presence,
+            Presence::Unwanted => &mut self.plain,
         };
-        list.swap_remove(place.index());
+        list.swap_remove(slot.index());
         if list.len() < list.capacity() / 4 {
             list.shrink_to(list.len() * 2);
         }
-        list.get(place.index()).copied()
+        list.get(slot.index()).copied()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.curious.is_empty()
+        self.plain.is_empty() && self.presence.is_empty()
     }
 
-    /// How many want to know how many are here.
-    pub(super) fn curious_count(&self) -> usize {
-        self.curious.len()
+    /// The number of presence subscribers.
+    pub(super) fn presence_count(&self) -> usize {
+        self.presence.len()
     }
 
     /// The start of a pass over all members.
     pub(super) fn all(&self) -> Cursor {
         Cursor {
             plain: self.plain.len(),
-            curious: self.curious.len(),
+            presence: self.presence.len(),
         }
     }
 
-    /// The start of a pass over those who want to know how many are here.
-    pub(super) fn curious(&self) -> Cursor {
+    /// The start of a pass over the presence subscribers.
+    pub(super) fn presence_subscribers(&self) -> Cursor {
         Cursor {
             plain: 0,
-            curious: self.curious.len(),
+            presence: self.presence.len(),
         }
     }
 
-    /// Moves a pass on by at most `most` members, and gives those.
+    /// Moves a pass on by at most `max` members, and returns these.
     pub(super) fn step(
         &self,
         cursor: &mut Cursor,
-        most: usize,
+        max: usize,
     ) -> impl DoubleEndedIterator<Item = u32> + ExactSizeIterator + use<'_> {
-        let (list, at) = match cursor.curious {
+        let (list, at) = match cursor.presence {
             0 => (&self.plain, &mut cursor.plain),
-            _ => (&self.curious, &mut cursor.curious),
+            _ => (&self.presence, &mut cursor.presence),
         };
         let end = (*at).min(list.len());
-        let start = end.saturating_sub(most);
+        let start = end.saturating_sub(max);
         *at = start;
         list[start..end].iter().rev().copied()
     }
@@ -115,54 +144,63 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{HashMap, HashSet};
 
+    fn presence(is_wanted: bool) -> Presence {
+        if is_wanted {
+            Presence::Wanted
+        } else {
+            Presence::Unwanted
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_pass_meets_everyone_who_was_there_and_stayed(
+        fn a_pass_meets_every_member_that_stays(
             first in proptest::collection::vec(any::<bool>(), 1..60),
             changes in proptest::collection::vec(proptest::option::of(0u32..60), 0..60),
-            most in 1usize..9,
+            max in 1usize..9,
         ) {
-            let mut roll = Roll::default();
-            let mut places = HashMap::new();
-            for (key, is_curious) in first.iter().enumerate() {
-                places.insert(key as u32, roll.add(key as u32, *is_curious));
+            let mut members = MemberList::default();
+            let mut slots = HashMap::new();
+            for (key, is_wanted) in first.iter().enumerate() {
+                slots.insert(key as u32, members.add(key as u32, presence(*is_wanted)));
             }
-            let mut cursor = roll.all();
+            let mut cursor = members.all();
             let mut met = HashSet::new();
             let mut next_key = 1000;
             let mut changes = changes.into_iter();
             while !cursor.is_done() {
-                met.extend(roll.step(&mut cursor, most));
+                met.extend(members.step(&mut cursor, max));
                 match changes.next() {
                     Some(Some(leaver)) => {
-                        if let Some(place) = places.remove(&leaver)
-                            && let Some(moved) = roll.remove(place)
+                        if let Some(slot) = slots.remove(&leaver)
+                            && let Some(moved) = members.remove(slot)
                         {
-                            places.insert(moved, place);
+                            slots.insert(moved, slot);
                         }
                     }
                     Some(None) => {
-                        places.insert(next_key, roll.add(next_key, next_key % 2 == 0));
+                        let is_wanted = next_key % 2 == 0;
+                        slots.insert(next_key, members.add(next_key, presence(is_wanted)));
                         next_key += 1;
                     }
                     None => {}
                 }
             }
-            for key in places.keys().filter(|key| **key < 1000) {
+            for key in slots.keys().filter(|key| **key < 1000) {
                 prop_assert!(met.contains(key), "{key} was not met");
             }
         }
     }
 
     #[test]
-    fn only_the_curious_are_met_where_only_they_are_wanted() {
-        let mut roll = Roll::default();
+    fn a_presence_pass_meets_presence_subscribers_only() {
+        let mut members = MemberList::default();
         for key in 0..10 {
-            roll.add(key, key % 3 == 0);
+            members.add(key, presence(key % 3 == 0));
         }
-        let mut cursor = roll.curious();
-        assert_eq!(roll.step(&mut cursor, 3).collect::<Vec<_>>(), [9, 6, 3]);
-        assert_eq!(roll.step(&mut cursor, 3).collect::<Vec<_>>(), [0]);
+        let mut cursor = members.presence_subscribers();
+        assert_eq!(members.step(&mut cursor, 3).collect::<Vec<_>>(), [9, 6, 3]);
+        assert_eq!(members.step(&mut cursor, 3).collect::<Vec<_>>(), [0]);
         assert!(cursor.is_done());
     }
 }

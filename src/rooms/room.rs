@@ -1,15 +1,14 @@
-//! Rooms: counters, versions, the encoded counts, and the table of all rooms in memory.
+//! A room in memory: its counters, its version, and the encoded counts.
 //!
-//! A [`Room`] is shared by all reactors that have members in it. Its counters are words of the
-//! store; adding to one takes no lock. Its lock is taken to add a kind and to encode the counts,
+//! All reactors with members in a room share one [`Room`]. Its counters are words of the store, and
+//! adding to one takes no lock. The room's lock is taken to add a kind and to encode the counts,
 //! which happens once per version, not once per reaction or member.
 //!
-//! Whoever has changed counts calls [`Room::publish`], which moves the version on and names the
-//! reactors that must be told. The order makes nothing get lost: the counter is added to before
-//! the version moves, and a reactor calls [`Room::attend`] before it reads the version.
+//! A thread that has changed counts calls [`Room::publish`], which moves the version on and returns
+//! the reactors to notify. The order loses nothing: the counter is added to before the version
+//! moves, and a reactor acknowledges before it reads the version.
 //!
-//! How many members a room has is told in the same way to the reactors whose members want to know,
-//! and to no others.
+//! The number of members goes the same way to the reactors that have presence subscribers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,64 +18,35 @@ use thiserror::Error;
 
 use super::activity::Activity;
 use super::encoded::Encoded;
-use super::table::{DEFAULT_GRACE, DEFAULT_MAX_RESTING_ROOMS};
+use super::limits::RoomLimits;
 use super::watchers::Watchers;
 use crate::protocol::messages::{encode_counts, encode_here, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
-
-/// The default of the most kinds in a room.
-pub const DEFAULT_MAX_KINDS: usize = 64;
-/// The most that the limit on kinds can be set to.
-pub const MAX_KINDS: usize = 256;
 
 /// Why a reaction can't be counted.
 #[derive(Debug, Error)]
 pub enum RoomError {
     /// The room has as many kinds as it may.
-    #[error("the room has its limit of {0} kinds")]
+    #[error("the room has reached its limit of {0} kinds")]
     TooManyKinds(usize),
-    /// A kind that is not on the operator's list.
-    #[error("the kind is not one of this server's")]
+    /// The kind isn't on the operator's list.
+    #[error("this server does not count this kind")]
     KindNotAllowed,
-    /// The store can't take the room or the kind.
+    /// The store can't add the room or the kind.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a room may hold.
-#[derive(Debug, Clone)]
-pub struct RoomLimits {
-    /// The most kinds in a room.
-    pub max_kinds: usize,
-    /// The kinds that may be used; any, if `None`.
-    pub allowed_kinds: Option<Vec<String>>,
-    /// How long a room that nobody is in stays in memory, if it has counts.
-    pub grace: Duration,
-    /// The most rooms that stay in memory so.
-    pub max_resting_rooms: usize,
-}
-
-impl Default for RoomLimits {
-    fn default() -> Self {
-        Self {
-            max_kinds: DEFAULT_MAX_KINDS,
-            allowed_kinds: None,
-            grace: DEFAULT_GRACE,
-            max_resting_rooms: DEFAULT_MAX_RESTING_ROOMS,
-        }
-    }
-}
-
-/// The counts of a room at one version, as they are sent.
+/// The counts of a room at one version, encoded.
 #[derive(Debug, Clone)]
 pub struct Counts {
-    /// The version: of two, the later has the higher counts.
+    /// The version. A later version has the newer counts.
     pub version: u64,
-    /// The counts.
+    /// The encoded counts.
     pub message: Encoded,
 }
 
-/// One room in memory.
+/// A room in memory.
 #[derive(Debug)]
 pub struct Room {
     id: u64,
@@ -86,32 +56,32 @@ pub struct Room {
     limits: Arc<RoomLimits>,
     version: AtomicU64,
     members: AtomicU64,
-    /// The reactors that have members here.
-    pub(super) of_counts: Watchers,
-    /// The reactors that have members here who want to know how many there are.
-    of_members: Watchers,
+    /// The reactors with members in the room.
+    pub(super) count_watchers: Watchers,
+    /// The reactors with presence subscribers in the room.
+    presence_watchers: Watchers,
     activity: Activity,
-    state: Mutex<State>,
+    state: Mutex<RoomState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RoomState {
     record: Option<RoomId>,
-    kinds: Vec<Kind>,
+    kinds: Vec<RoomKind>,
     encoded: Option<Counts>,
 }
 
 #[derive(Debug)]
-struct Kind {
+struct RoomKind {
     name: String,
     key: Box<str>,
     counter: Counter,
-    /// The highest count that was shown: a counter that moves into the file may be seen lower.
+    /// The highest count shown so far. A counter that is moving into the file may read lower.
     shown: u64,
 }
 
 impl Room {
-    /// The room as the store has it; empty, and without a record, if it has none.
+    /// Loads the room from the store. A room that the store doesn't have is empty, without a record.
     pub(super) fn load(
         party: &str,
         name: &str,
@@ -120,9 +90,9 @@ impl Room {
     ) -> Self {
         let record = store.find(party, name);
         let kinds = record.map(|id| store.kinds(id)).unwrap_or_default();
-        let state = State {
+        let state = RoomState {
             record,
-            kinds: kinds.into_iter().map(Kind::from).collect(),
+            kinds: kinds.into_iter().map(RoomKind::from).collect(),
             encoded: None,
         };
         const FIRST_VERSION: u64 = 1;
@@ -135,32 +105,32 @@ impl Room {
             limits: Arc::clone(limits),
             version: AtomicU64::new(FIRST_VERSION),
             members: AtomicU64::new(0),
-            of_counts: Watchers::default(),
-            of_members: Watchers::default(),
+            count_watchers: Watchers::default(),
+            presence_watchers: Watchers::default(),
             activity: Activity::new(FIRST_VERSION, state.total()),
             state: Mutex::new(state),
         }
     }
 
-    /// A number that no other room in this process has or will have.
+    /// The room's id, which no other room of this process ever has.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The party that it is a room of.
+    /// The room's party.
     pub fn party(&self) -> &str {
         &self.party
     }
 
-    /// Its name.
+    /// The room's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The counter of a kind. A kind that the room doesn't have yet is added, at zero.
+    /// The counter of a kind. Adds a kind that the room doesn't have yet, at zero.
     ///
     /// # Errors
-    /// [`RoomError`] if it can't be.
+    /// [`RoomError`] if the room can't have the kind.
     pub fn counter(&self, kind: &str) -> Result<Counter, RoomError> {
         let mut state = self.state();
         if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
@@ -181,75 +151,75 @@ impl Room {
         let counter = self.store.counter_of(record, kind)?;
         state
             .kinds
-            .push(Kind::from((kind.to_owned(), counter.clone())));
+            .push(RoomKind::from((kind.to_owned(), counter.clone())));
         Ok(counter)
     }
 
-    /// Moves the version on after counters were added to, and gives the reactors that must be
-    /// told: those with members, other than `by`, that haven't been told since they last
-    /// attended.
+    /// Moves the version on after a change of the counters, and returns the reactors to notify: those
+    /// with members, other than `by`, that have acknowledged the last notice.
     pub fn publish(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
         self.version.fetch_add(1, Ordering::SeqCst);
-        self.of_counts.tell(by)
+        self.count_watchers.notify(by)
     }
 
-    /// Lets `reactor` be told of the next change. What it reads afterwards covers all before.
-    pub fn attend(&self, reactor: usize) {
-        self.of_counts.attend(reactor);
+    /// Lets `reactor` be notified of the next change of the counts. What the reactor reads after
+    /// this call covers every change before it.
+    pub fn acknowledge_counts(&self, reactor: usize) {
+        self.count_watchers.acknowledge(reactor);
     }
 
-    /// Counts a member who came, and gives the reactors that must be told.
-    pub fn member_came(&self) -> impl Iterator<Item = usize> + use<> {
+    /// Counts a member that joined, and returns the reactors to notify.
+    pub(super) fn member_joined(&self) -> impl Iterator<Item = usize> + use<> {
         self.members.fetch_add(1, Ordering::SeqCst);
-        self.of_members.tell(None)
+        self.presence_watchers.notify(None)
     }
 
-    /// The same of a member who left.
-    pub fn member_left(&self) -> impl Iterator<Item = usize> + use<> {
+    /// Counts a member that left, and returns the reactors to notify.
+    pub(super) fn member_left(&self) -> impl Iterator<Item = usize> + use<> {
         self.members.fetch_sub(1, Ordering::SeqCst);
-        self.of_members.tell(None)
+        self.presence_watchers.notify(None)
     }
 
-    /// How many members there are, those of all reactors together.
-    pub fn members(&self) -> u64 {
+    /// The number of members, over all reactors.
+    pub(crate) fn members(&self) -> u64 {
         self.members.load(Ordering::SeqCst)
     }
 
-    /// How many members there are, as those get it who want to know.
-    pub fn here(&self) -> (u64, Encoded) {
+    /// The number of members, and that number encoded for presence subscribers.
+    pub(super) fn presence(&self) -> (u64, Encoded) {
         let members = self.members();
         const SIZE_HINT: usize = 80;
         let message = Encoded::new(SIZE_HINT, |json| encode_here(members, json));
         (members, message)
     }
 
-    /// From now on `reactor` is told when members come and leave.
-    pub fn watch_members(&self, reactor: usize) {
-        self.of_members.watch(reactor);
+    /// Notifies `reactor` from now on when members join and leave.
+    pub(super) fn watch_presence(&self, reactor: usize) {
+        self.presence_watchers.watch(reactor);
     }
 
-    /// From now on it is not.
-    pub fn unwatch_members(&self, reactor: usize) {
-        self.of_members.unwatch(reactor);
+    /// Stops notifying `reactor` when members join and leave.
+    pub(super) fn unwatch_presence(&self, reactor: usize) {
+        self.presence_watchers.unwatch(reactor);
     }
 
-    /// Lets `reactor` be told when the next member comes or leaves.
-    pub fn attend_members(&self, reactor: usize) {
-        self.of_members.attend(reactor);
+    /// Lets `reactor` be notified when the next member joins or leaves.
+    pub(super) fn acknowledge_presence(&self, reactor: usize) {
+        self.presence_watchers.acknowledge(reactor);
     }
 
-    /// Sets the counts to zero, so that it survives a crash. Waits for the disk, and nobody waits
-    /// for it meanwhile. Whoever calls publishes then.
+    /// Sets the counts to zero, durably. Waits for the disk, without holding up reactors. The caller
+    /// must then publish the change.
     ///
     /// # Errors
-    /// [`StoreError`] if the disk fails. The counts are as they were then, or zero.
-    pub fn reset(&self) -> Result<(), StoreError> {
+    /// [`StoreError`] if the disk fails. The counts are then either unchanged or zero.
+    pub(crate) fn reset(&self) -> Result<(), StoreError> {
         let Some(record) = self.state().record else {
             return Ok(());
         };
         let reset = self.store.begin_reset(record)?;
         {
-            // Nobody encodes a part of it.
+            // Under the lock, no thread can encode half of the reset.
             let mut state = self.state();
             reset.zero();
             state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
@@ -259,50 +229,49 @@ impl Room {
         reset.finish()
     }
 
-    /// The reactors that have members here.
-    pub fn reactors(&self) -> impl Iterator<Item = usize> + use<> {
-        self.of_counts.all()
+    /// The reactors with members in the room.
+    pub(super) fn reactors(&self) -> impl Iterator<Item = usize> + use<> {
+        self.count_watchers.all()
     }
 
-    /// Takes note of how busy the room was in the time that `passed` since the last look. One
-    /// thread may look.
-    pub fn look(&self, passed: Duration) {
+    /// Samples how busy the room is, `passed` after the last sample. Only one thread may call this.
+    pub(crate) fn sample_activity(&self, passed: Duration) {
         let total = || self.state().total();
-        self.activity.look(self.version(), passed, total);
+        self.activity.sample(self.version(), passed, total);
     }
 
-    /// Reactions that had been counted at the last look.
-    pub fn total(&self) -> u64 {
+    /// Number of reactions at the last sample.
+    pub(crate) fn total(&self) -> u64 {
         self.activity.total()
     }
 
-    /// Reactions per second before the last look.
-    pub fn per_second(&self) -> f64 {
+    /// Reactions per second between the last two samples.
+    pub(crate) fn per_second(&self) -> f64 {
         self.activity.per_second()
     }
 
     /// The version now.
     #[inline]
-    pub fn version(&self) -> u64 {
+    pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst)
     }
 
-    /// The counts now, encoded once for each version.
+    /// The counts now, encoded once per version.
     pub fn counts(&self) -> Counts {
         let mut state = self.state();
-        // The version first: the counts then are at least as new.
+        // The version is read first, so that the counts are at least as new.
         let version = self.version();
         if let Some(encoded) = state.encoded.as_ref().filter(|it| it.version == version) {
             return encoded.clone();
         }
-        /// What more digits may need.
+        /// Room for more digits.
         const MORE_BYTES: usize = 16;
         let last_size = state.encoded.as_ref().map_or(64, |it| it.message.len());
         let counts = state.kinds.iter_mut().map(|kind| {
             kind.shown = kind.shown.max(kind.counter.get());
             (&*kind.key, kind.shown)
         });
-        // A kind that was added and not yet counted is not shown.
+        // A kind without reactions is not shown.
         let counts = counts.filter(|(_, count)| *count > 0);
         let message = Encoded::new(last_size + MORE_BYTES, |json| encode_counts(counts, json));
         let counts = Counts { version, message };
@@ -314,20 +283,20 @@ impl Room {
         self.state().record.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change to the state is complete before anything can panic.
+    fn state(&self) -> MutexGuard<'_, RoomState> {
+        // No change of the state can panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl RoomState {
     fn total(&self) -> u64 {
         let counts = self.kinds.iter().map(|kind| kind.counter.get());
         counts.fold(0, u64::saturating_add)
     }
 }
 
-impl From<(String, Counter)> for Kind {
+impl From<(String, Counter)> for RoomKind {
     fn from((name, counter): (String, Counter)) -> Self {
         Self {
             key: encode_key(&name),

@@ -1,42 +1,60 @@
-//! From a request target to the room that it names.
+//! Which room a request target names.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use thiserror::Error;
 
 use crate::protocol::http::{Response, path_of};
 
-/// The default of the longest name of a room, in bytes after decoding.
+/// Default maximum length of a room's name, in bytes after decoding.
 pub const DEFAULT_MAX_ROOM_NAME_BYTES: usize = 256;
-/// The most that the limit on room names can be set to, in bytes.
+/// Maximum value of the limit on room names, in bytes.
 pub const MAX_ROOM_NAME_BYTES: usize = 1024;
 
-/// What a target names.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Route<'t> {
-    /// A room of a known party.
-    Room {
-        /// The party.
-        party: Cow<'t, str>,
-        /// The room's name, decoded.
-        room: Cow<'t, str>,
-    },
-    /// A party that this server doesn't have.
-    UnknownParty(Cow<'t, str>),
-    /// Escapes that are not UTF-8.
+/// The name of a room in a party that the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomName<'t> {
+    /// The party.
+    pub party: Cow<'t, str>,
+    /// The room, decoded.
+    pub room: Cow<'t, str>,
+}
+
+/// Why a target names no room.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum RouteError {
+    /// The server doesn't have this party.
+    #[error("Party {0} not found")]
+    UnknownParty(String),
+    /// The escapes are not UTF-8 (RFC 3986, section 2.5).
+    #[error("The room's name is not UTF-8")]
     Malformed,
-    /// A room's name over the limit.
+    /// The room's name is over the limit.
+    #[error("The room's name is too long")]
     TooLong,
-    /// Anything else.
+    /// The path is none of the server's.
+    #[error("Not found")]
     NotFound,
 }
 
-/// What is served where.
+impl From<RouteError> for Response<'static> {
+    fn from(error: RouteError) -> Self {
+        let status = match error {
+            RouteError::UnknownParty(_) | RouteError::NotFound => 404,
+            RouteError::Malformed => 400,
+            RouteError::TooLong => 414,
+        };
+        Self::text(status, error.to_string().into_bytes())
+    }
+}
+
+/// The parties and limits by which targets name rooms.
 #[derive(Debug, Clone)]
 pub struct Router {
-    /// The parties; `/party/x` is a room of the one that is called `main`.
+    /// The parties. `/party/x` names a room of the party `main`.
     pub parties: Vec<String>,
-    /// The longest name of a room, in bytes.
+    /// Maximum length of a room's name, in bytes.
     pub max_room_name_bytes: usize,
 }
 
@@ -50,43 +68,32 @@ impl Default for Router {
 }
 
 impl Router {
-    /// Finds what `target` names: `/party/:room` or `/parties/:party/:room`, with any further
-    /// segments and any query.
-    pub fn route<'t>(&self, target: &'t str) -> Route<'t> {
+    /// The room that `target` names: `/party/:room` or `/parties/:party/:room`. Further segments and
+    /// the query are ignored, as PartyKit ignores them.
+    ///
+    /// # Errors
+    /// [`RouteError`] if the target names no room.
+    pub fn route<'t>(&self, target: &'t str) -> Result<RoomName<'t>, RouteError> {
         let path = path_of(target);
         let mut segments = path.split('/').skip(1);
         let (party, room) = match segments.next() {
             Some("party") => (Some("main"), segments.next()),
             Some("parties") => (segments.next(), segments.next()),
-            _ => return Route::NotFound,
+            _ => return Err(RouteError::NotFound),
         };
         let (Some(party), Some(room)) = (party, room.filter(|room| !room.is_empty())) else {
-            return Route::NotFound;
+            return Err(RouteError::NotFound);
         };
         let (Some(party), Some(room)) = (decode(party), decode(room)) else {
-            return Route::Malformed;
+            return Err(RouteError::Malformed);
         };
         if !self.parties.iter().any(|known| *known == *party) {
-            return Route::UnknownParty(party);
+            return Err(RouteError::UnknownParty(party.into_owned()));
         }
         if room.len() > self.max_room_name_bytes {
-            return Route::TooLong;
+            return Err(RouteError::TooLong);
         }
-        Route::Room { party, room }
-    }
-}
-
-impl Route<'_> {
-    /// The answer where no room is named.
-    pub fn refusal(&self) -> Response<'static> {
-        match self {
-            Self::UnknownParty(party) => {
-                Response::text(404, format!("Party {party} not found").into_bytes())
-            }
-            Self::Malformed => Response::text(400, &b"The room's name is not UTF-8"[..]),
-            Self::TooLong => Response::text(414, &b"The room's name is too long"[..]),
-            Self::NotFound | Self::Room { .. } => Response::text(404, &b"Not found"[..]),
-        }
+        Ok(RoomName { party, room })
     }
 }
 
@@ -99,14 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_name_what_partykit_lets_them_name() {
+    fn targets_name_rooms_as_in_partykit() {
         let router = Router {
             parties: vec!["main".to_owned(), "stage".to_owned()],
             ..Router::default()
         };
-        let room = |party, room| Route::Room {
-            party: Cow::Borrowed(party),
-            room: Cow::Borrowed(room),
+        let room = |party, room| {
+            Ok(RoomName {
+                party: Cow::Borrowed(party),
+                room: Cow::Borrowed(room),
+            })
         };
         for (target, expected) in [
             ("/party/talk", room("main", "talk")),
@@ -118,27 +127,27 @@ mod tests {
             ("/parties/main/%E2%9D%A4", room("main", "❤")),
             ("/parties/main/100%", room("main", "100%")),
             ("http://host:1/party/talk?q", room("main", "talk")),
-            ("/parties/main/%ff", Route::Malformed),
-            ("/parties/other/talk", Route::UnknownParty("other".into())),
-            ("/parties/main/", Route::NotFound),
-            ("/parties/main", Route::NotFound),
-            ("/party/", Route::NotFound),
-            ("/party", Route::NotFound),
-            ("/", Route::NotFound),
-            ("*", Route::NotFound),
-            ("", Route::NotFound),
-            ("/partying/talk", Route::NotFound),
+            ("/parties/main/%ff", Err(RouteError::Malformed)),
+            ("/parties/other/talk", Err(RouteError::UnknownParty("other".into()))),
+            ("/parties/main/", Err(RouteError::NotFound)),
+            ("/parties/main", Err(RouteError::NotFound)),
+            ("/party/", Err(RouteError::NotFound)),
+            ("/party", Err(RouteError::NotFound)),
+            ("/", Err(RouteError::NotFound)),
+            ("*", Err(RouteError::NotFound)),
+            ("", Err(RouteError::NotFound)),
+            ("/partying/talk", Err(RouteError::NotFound)),
         ] {
             assert_eq!(router.route(target), expected, "{target}");
         }
     }
 
     #[test]
-    fn the_limit_on_names_is_in_decoded_bytes() {
+    fn the_limit_on_names_counts_decoded_bytes() {
         let router = Router::default();
         let fits = format!("/party/{}", "%61".repeat(DEFAULT_MAX_ROOM_NAME_BYTES));
         let over = format!("/party/{}", "a".repeat(DEFAULT_MAX_ROOM_NAME_BYTES + 1));
-        assert!(matches!(router.route(&fits), Route::Room { .. }));
-        assert_eq!(router.route(&over), Route::TooLong);
+        assert!(router.route(&fits).is_ok());
+        assert_eq!(router.route(&over), Err(RouteError::TooLong));
     }
 }

@@ -1,5 +1,5 @@
-//! The shared table of the rooms in memory. Locked to enter and to leave a room, never per
-//! reaction. A room that nobody uses rests for a while and then leaves memory (it hibernates);
+//! The table of the rooms in memory. Its lock is taken to enter and to leave a room, never per
+//! reaction. A room without users stays idle for a while and then hibernates: it leaves memory, and
 //! the store keeps its counts.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::room::{Room, RoomLimits};
+use super::limits::RoomLimits;
+use super::room::Room;
 use crate::store::Store;
 
-/// The default of how long a room that nobody is in stays in memory.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-/// The default of how many rooms stay in memory so.
-pub const DEFAULT_MAX_RESTING_ROOMS: usize = 4096;
-/// Rooms that are listed under one lock, so that nobody who enters or leaves waits long for it.
+/// Number of rooms listed under one lock, so that no reactor waits long for it.
 const PORTION: usize = 256;
-/// After so many rooms that were removed, others get at the table for so long.
+/// Number of rooms removed before the other threads get [`EXPIRY_PAUSE`] at the table.
 const EXPIRY_BATCH: usize = 256;
+/// Pause after each batch of removed rooms.
 const EXPIRY_PAUSE: Duration = Duration::from_micros(100);
 
 /// All rooms in memory, by party and name.
@@ -28,17 +26,17 @@ const EXPIRY_PAUSE: Duration = Duration::from_micros(100);
 pub struct RoomTable {
     store: Arc<Store>,
     limits: Arc<RoomLimits>,
-    rooms: Mutex<Rooms>,
+    rooms: Mutex<TableState>,
 }
 
 #[derive(Debug, Default)]
-struct Rooms {
+struct TableState {
     by_key: HashMap<Key, Entry>,
-    /// Rooms that nobody used at the time, in the order in which they leave memory.
-    resting: VecDeque<(Instant, Key)>,
-    /// The same rooms, in places where they stay.
+    /// Rooms that became idle, in the order in which they hibernate.
+    idle: VecDeque<(Instant, Key)>,
+    /// The rooms again, at indexes that stay the same while a room is in memory.
     listed: Slab<Arc<Room>>,
-    /// How many rooms have left memory so far.
+    /// Number of rooms that have left memory so far.
     departures: u64,
 }
 
@@ -47,15 +45,15 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Entry {
     room: Arc<Room>,
-    /// Its place in the list.
-    place: usize,
+    /// The room's index in the list.
+    list_index: usize,
     users: usize,
-    /// When it leaves memory if nobody uses it until then.
-    rests_until: Option<Instant>,
+    /// When the room hibernates, unless it is used before.
+    idle_until: Option<Instant>,
 }
 
 impl RoomTable {
-    /// A table over `store`, whose rooms keep to `limits`.
+    /// Creates a table of rooms that keep their counts in `store` and hold to `limits`.
     pub fn new(store: Arc<Store>, limits: RoomLimits) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -64,13 +62,13 @@ impl RoomTable {
         })
     }
 
-    /// The room of this name, which stays in memory as long as the handle lives. A `watcher` is
-    /// a reactor that is to be told of its changes.
+    /// The room of this name, which stays in memory while the handle lives. `watcher` is a reactor
+    /// to notify of the room's changes.
     pub fn enter(self: &Arc<Self>, party: &str, name: &str, watcher: Option<usize>) -> RoomHandle {
         let key: Key = (party.into(), name.into());
         let load = || Arc::new(Room::load(party, name, &self.store, &self.limits));
-        // Loading reads the file, so it is done without the lock. What was loaded is out of date if
-        // the room has come and gone meanwhile, with kinds of which this one knows nothing.
+        // Loading reads the file, so it happens without the lock. The loaded room is stale if the
+        // room has come and gone in the meantime: it may lack kinds.
         let (is_known, departures) = {
             let rooms = self.rooms();
             (rooms.by_key.contains_key(&key), rooms.departures)
@@ -81,18 +79,18 @@ impl RoomTable {
         let loaded = loaded.filter(|_| rooms.departures == departures);
         let entry = rooms.by_key.entry(key.clone()).or_insert_with(|| {
             let room = loaded.unwrap_or_else(load);
-            let place = rooms.listed.insert(Arc::clone(&room));
+            let list_index = rooms.listed.insert(Arc::clone(&room));
             Entry {
                 room,
-                place,
+                list_index,
                 users: 0,
-                rests_until: None,
+                idle_until: None,
             }
         });
         entry.users += 1;
-        entry.rests_until = None;
+        entry.idle_until = None;
         if let Some(reactor) = watcher {
-            entry.room.of_counts.watch(reactor);
+            entry.room.count_watchers.watch(reactor);
         }
         RoomHandle {
             room: Arc::clone(&entry.room),
@@ -102,9 +100,9 @@ impl RoomTable {
         }
     }
 
-    /// Calls `visit` with each room in memory, to look at: a visit is no use of a room, so what it
-    /// sees of one that is being removed may be another's. Of those that come or go meanwhile, it
-    /// may miss some.
+    /// Calls `visit` with each room in memory, for reading only. A visit doesn't keep the room in
+    /// memory: the counters of a room that is being removed may already be another room's. Rooms
+    /// that come or go in the meantime may be missed.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Room>)) {
         let mut start = 0;
         let mut portion = Vec::with_capacity(PORTION);
@@ -112,7 +110,7 @@ impl RoomTable {
             {
                 let rooms = self.rooms();
                 let end = rooms.listed.capacity().min(start + PORTION);
-                portion.extend((start..end).filter_map(|place| rooms.listed.get(place).cloned()));
+                portion.extend((start..end).filter_map(|index| rooms.listed.get(index).cloned()));
                 if start >= end {
                     return;
                 }
@@ -122,7 +120,7 @@ impl RoomTable {
         }
     }
 
-    /// How many rooms are in memory.
+    /// The number of rooms in memory.
     pub fn len(&self) -> usize {
         self.rooms().by_key.len()
     }
@@ -132,31 +130,31 @@ impl RoomTable {
         self.rooms().by_key.is_empty()
     }
 
-    /// When the next room that nobody uses is to leave memory.
+    /// When the next idle room hibernates.
     pub fn next_hibernation(&self) -> Option<Instant> {
-        self.rooms().resting.front().map(|(until, _)| *until)
+        self.rooms().idle.front().map(|(until, _)| *until)
     }
 
-    /// Lets the rooms leave memory whose time has come.
+    /// Hibernates the rooms that have been idle long enough.
     pub fn hibernate(&self) {
         let now = Instant::now();
         let mut rooms = self.rooms();
         while rooms
-            .resting
+            .idle
             .front()
             .is_some_and(|(until, _)| *until <= now)
         {
-            rooms.let_first_leave();
+            rooms.hibernate_first();
         }
     }
 
-    /// Removes the rooms that nobody is in and that have counted nothing since `unix_seconds`,
-    /// with their counts. Returns how many. Their space is free after [`Store::reclaim`].
+    /// Removes the rooms without users that have counted nothing since `unix_seconds`, with their
+    /// counts. Returns their number. [`Store::reclaim`] then frees their space.
     pub fn remove_inactive_since(&self, unix_seconds: u32) -> usize {
         let mut removed = 0;
         for (number, room) in (1..).zip(self.store.rooms_inactive_since(unix_seconds)) {
             if number % EXPIRY_BATCH == 0 {
-                // Unlocking alone lets nobody else have the locks.
+                // Unlocking alone doesn't give other threads the locks.
                 thread::sleep(EXPIRY_PAUSE);
             }
             let Some((party, name)) = self.store.name_of(room) else {
@@ -167,7 +165,7 @@ impl RoomTable {
             if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {
                 continue;
             }
-            // Also if it is not there: whoever has loaded it and not entered yet must look again.
+            // Even if the room isn't in memory: a thread that has just loaded it must load it again.
             rooms.forget(&key);
             if self.store.remove_inactive(&party, &name, unix_seconds) {
                 removed += 1;
@@ -179,7 +177,7 @@ impl RoomTable {
     fn leave(&self, key: &Key, room: &Room, watcher: Option<usize>) {
         let mut rooms = self.rooms();
         if let Some(reactor) = watcher {
-            room.of_counts.unwatch(reactor);
+            room.count_watchers.unwatch(reactor);
         }
         let Some(entry) = rooms.by_key.get_mut(key) else {
             return;
@@ -193,44 +191,44 @@ impl RoomTable {
             return;
         }
         let until = Instant::now() + self.limits.grace;
-        entry.rests_until = Some(until);
-        rooms.resting.push_back((until, key.clone()));
-        if rooms.resting.len() > self.limits.max_resting_rooms {
-            rooms.let_first_leave();
+        entry.idle_until = Some(until);
+        rooms.idle.push_back((until, key.clone()));
+        if rooms.idle.len() > self.limits.max_idle_rooms {
+            rooms.hibernate_first();
         }
-        if rooms.resting.len() == 1 {
-            // Whoever lets rooms leave may be waiting for nothing.
+        if rooms.idle.len() == 1 {
+            // The flusher, which hibernates rooms, may be sleeping without a deadline.
             self.store.wake();
         }
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        // Every change to the table is complete before anything can panic.
+    fn rooms(&self) -> MutexGuard<'_, TableState> {
+        // No change of the table can panic halfway.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Rooms {
-    /// The first that rests leaves memory, unless it has been used since.
-    fn let_first_leave(&mut self) {
-        let Some((until, key)) = self.resting.pop_front() else {
+impl TableState {
+    /// Hibernates the first idle room, unless it has been used since.
+    fn hibernate_first(&mut self) {
+        let Some((until, key)) = self.idle.pop_front() else {
             return;
         };
         let entry = self.by_key.get(&key);
-        if entry.is_some_and(|entry| entry.rests_until == Some(until)) {
+        if entry.is_some_and(|entry| entry.idle_until == Some(until)) {
             self.forget(&key);
         }
     }
 
     fn forget(&mut self, key: &Key) {
         if let Some(entry) = self.by_key.remove(key) {
-            self.listed.try_remove(entry.place);
+            self.listed.try_remove(entry.list_index);
         }
         self.departures += 1;
     }
 }
 
-/// A use of a room. Dropping it leaves the room.
+/// A use of a room. Dropping the handle leaves the room.
 #[derive(Debug)]
 pub struct RoomHandle {
     room: Arc<Room>,

@@ -1,51 +1,54 @@
-//! The reactors that must be told of something, each once until it attends to it.
+//! The reactors that watch a room: each is notified of a change once, until it acknowledges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The most reactors that a room can tell of a change.
+/// Maximum number of reactors.
 pub const MAX_REACTORS: usize = 256;
 const WORD_BITS: usize = u64::BITS as usize;
 
 type Bits = [AtomicU64; MAX_REACTORS / WORD_BITS];
 
-/// Who must be told, and who has been.
+/// The reactors that watch a room, and those already notified.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    /// A bit for each reactor that must be told.
-    watchers: Bits,
-    /// A bit for each that was told and hasn't attended to it yet.
+    /// A bit for each reactor that watches.
+    watching: Bits,
+    /// A bit for each reactor that was notified and has not acknowledged yet.
     notified: Bits,
 }
 
 impl Watchers {
+    /// Adds `reactor`.
     pub(super) fn watch(&self, reactor: usize) {
-        // It may have left without attending to what it was last told.
-        self.attend(reactor);
-        let (word, bit) = place(reactor);
-        self.watchers[word].fetch_or(bit, Ordering::SeqCst);
+        // The reactor may have left without acknowledging its last notice.
+        self.acknowledge(reactor);
+        let (word, bit) = word_and_bit(reactor);
+        self.watching[word].fetch_or(bit, Ordering::SeqCst);
     }
 
+    /// Removes `reactor`.
     pub(super) fn unwatch(&self, reactor: usize) {
-        let (word, bit) = place(reactor);
-        self.watchers[word].fetch_and(!bit, Ordering::SeqCst);
+        let (word, bit) = word_and_bit(reactor);
+        self.watching[word].fetch_and(!bit, Ordering::SeqCst);
     }
 
-    /// Lets `reactor` be told again. What it reads afterwards covers all before.
-    pub(super) fn attend(&self, reactor: usize) {
-        let (word, bit) = place(reactor);
+    /// Lets `reactor` be notified again. What the reactor reads after this call covers every change
+    /// before it.
+    pub(super) fn acknowledge(&self, reactor: usize) {
+        let (word, bit) = word_and_bit(reactor);
         self.notified[word].fetch_and(!bit, Ordering::SeqCst);
     }
 
-    /// Those that must be told now: who watches, other than `by`, and hasn't been told since it
-    /// last attended. They count as told.
-    pub(super) fn tell(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
+    /// The reactors to notify of a change now: those that watch, other than `by`, and that have
+    /// acknowledged their last notice. They then count as notified.
+    pub(super) fn notify(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
         let mut newly = [0; MAX_REACTORS / WORD_BITS];
         for (index, word) in newly.iter_mut().enumerate() {
             let own = match by {
                 Some(reactor) if reactor / WORD_BITS == index => 1 << (reactor % WORD_BITS),
                 _ => 0,
             };
-            let wanted = self.watchers[index].load(Ordering::SeqCst) & !own;
+            let wanted = self.watching[index].load(Ordering::SeqCst) & !own;
             if wanted != 0 {
                 *word = wanted & !self.notified[index].fetch_or(wanted, Ordering::SeqCst);
             }
@@ -53,10 +56,10 @@ impl Watchers {
         reactors_in(newly)
     }
 
-    /// All that watch.
+    /// All reactors that watch.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + use<> {
         reactors_in(
-            self.watchers
+            self.watching
                 .each_ref()
                 .map(|word| word.load(Ordering::SeqCst)),
         )
@@ -71,6 +74,6 @@ fn reactors_in(bits: [u64; MAX_REACTORS / WORD_BITS]) -> impl Iterator<Item = us
     })
 }
 
-fn place(reactor: usize) -> (usize, u64) {
+fn word_and_bit(reactor: usize) -> (usize, u64) {
     (reactor / WORD_BITS, 1 << (reactor % WORD_BITS))
 }

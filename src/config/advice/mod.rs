@@ -1,4 +1,76 @@
-//! Advice: what an operator can do about an error or a limit, in terms of flags. The lower layers
-//! report facts; this is the only place that names a flag for one.
+//! Advice: what an operator can do about an error or a limit, in terms of flags. Lower layers report
+//! facts as typed errors; this module is the only place that names a flag for them.
 
 pub(crate) mod snapshot;
+
+use crate::admin::AdminError;
+use crate::reactor::{BindError, ListenAddress, TurnAway};
+
+/// A fact, followed by what the operator can do about it.
+fn advise(fact: impl ToString, advice: &str) -> String {
+    format!("{}; {advice}", fact.to_string())
+}
+
+/// Words for an address of the rooms that can't be listened on.
+pub(crate) fn bind_error(error: &BindError) -> String {
+    match error {
+        BindError::InUse(_) => advise(
+            error,
+            "if another ovation runs there, stop it, or choose another address with --listen",
+        ),
+        BindError::Io { .. } => advise(error, "choose another address with --listen"),
+    }
+}
+
+/// Words for an admin side that can't start.
+pub(crate) fn admin_error(error: &AdminError) -> String {
+    match error {
+        AdminError::TokenNeeded(_) => advise(error, "give it one with --admin-token-file FILE"),
+        AdminError::TokenFile { .. } => advise(error, "see --admin-token-file"),
+        AdminError::ShortToken(_) => {
+            advise(error, "openssl rand -hex 16 makes one for --admin-token-file")
+        }
+        AdminError::Bind(_) => advise(
+            error,
+            "choose another address with --admin, or turn the admin side off with --no-admin",
+        ),
+    }
+}
+
+/// Words for an admin side that is left out because its default address is in use.
+pub(crate) fn admin_left_out(address: &ListenAddress) -> String {
+    format!("no admin side: {address} is in use; choose another address with --admin")
+}
+
+/// Words for the rooms turning a connection away.
+pub(crate) fn turn_away(reason: &TurnAway) -> String {
+    match reason {
+        TurnAway::ConnectionLimit(_) => advise(reason, "see --max-connections"),
+        TurnAway::AddressLimit(_) => advise(reason, "see --max-connections-per-ip"),
+        TurnAway::MemoryShort(_) => advise(reason, "see --min-free-memory-percent"),
+        TurnAway::Accept(_) | TurnAway::Watch(_) => advise(reason, "see ovation doctor"),
+    }
+}
+
+/// Words for the admin side turning a connection away.
+pub(crate) fn admin_turn_away(reason: &TurnAway) -> String {
+    match reason {
+        TurnAway::ConnectionLimit(_) => advise(
+            format!("admin side: {reason}"),
+            "see --admin-max-connections",
+        ),
+        _ => format!("admin side: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_advises_its_own_flag_for_its_limit() {
+        let full = TurnAway::ConnectionLimit(64);
+        assert!(turn_away(&full).ends_with("see --max-connections"));
+        assert!(admin_turn_away(&full).ends_with("see --admin-max-connections"));
+    }
+}

@@ -12,7 +12,7 @@ pub mod sse;
 mod target;
 pub mod upgrade;
 
-pub use origin::Origins;
+pub use origin::{Origins, is_cross_origin};
 pub use request::Request;
 pub use response::{Response, encode_stream_head};
 pub use target::{path_of, query_has};

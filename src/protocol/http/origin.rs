@@ -1,42 +1,43 @@
-//! Which web pages may use this server (RFC 6454, and RFC 6455, section 10.2).
+//! Which web pages may use this server (RFC 6454; RFC 6455, section 10.2).
 
-use crate::protocol::http::request::Request;
+use super::request::Request;
 
-/// The origins that are allowed: any, or those on a list.
+/// The allowed origins: any origin, or those on a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     allowed: Option<Vec<String>>,
 }
 
 impl Origins {
-    /// Only these origins, such as `https://talks.example`. An empty list allows any.
+    /// Allows these origins, such as `https://talks.example`. An empty list allows any origin.
     pub fn only(origins: Vec<String>) -> Self {
         Self {
             allowed: (!origins.is_empty()).then_some(origins),
         }
     }
 
-    /// No origin: only what comes from no web page may pass.
+    /// Allows no origin but the server's own.
     pub fn none() -> Self {
         Self {
             allowed: Some(Vec::new()),
         }
     }
 
-    /// Whether a request may pass, by its `Origin` field. One without comes from no web page, and
-    /// may; so may one of the server's own pages, whatever the list says.
+    /// Whether the origin of a request is allowed, by its `Origin` field. A request without the field
+    /// comes from no web page and is allowed. So is a page of the server itself, whatever the list
+    /// says.
     pub fn allow(&self, request: &Request<'_>) -> bool {
         match (&self.allowed, request.origin) {
             (Some(allowed), Some(origin)) => {
                 let mut candidates = allowed.iter();
                 candidates.any(|candidate| candidate.eq_ignore_ascii_case(origin))
-                    || is_of_host(origin, request.field("host"))
+                    || !is_cross_origin(request)
             }
             _ => true,
         }
     }
 
-    /// What `Access-Control-Allow-Origin` says, if this request may pass.
+    /// The value of `Access-Control-Allow-Origin` in the response, if the origin is allowed.
     pub(super) fn header<'o>(&self, request: &Request<'o>) -> Option<&'o str> {
         match self.allowed {
             None => Some("*"),
@@ -45,8 +46,14 @@ impl Origins {
     }
 }
 
-/// Whether the page is of the server that is asked. Of the scheme the server knows nothing: a
-/// proxy may speak TLS for it.
+/// Whether the request comes from a web page of another server than the one it is sent to.
+pub fn is_cross_origin(request: &Request<'_>) -> bool {
+    let host = request.field("host");
+    request.origin.is_some_and(|origin| !is_of_host(origin, host))
+}
+
+/// Whether `origin` names the server at `host`. The schemes may differ: a proxy may speak TLS for
+/// the server.
 fn is_of_host(origin: &str, host: Option<&str>) -> bool {
     let authority = origin.split_once("://").map(|(_, authority)| authority);
     let Some((authority, host)) = authority.zip(host) else {
@@ -66,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_lets_only_its_own_pass() {
+    fn a_list_allows_its_origins_only() {
         let origins = Origins::only(vec!["https://a.example".to_owned()]);
         let allow = |origin| origins.allow(&from(origin));
         assert!(allow(Some("https://A.example")));
@@ -82,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_pages_pass() {
+    fn pages_of_the_server_itself_are_allowed() {
         assert!(is_of_host(
             "https://Ovation.example",
             Some("ovation.example")

@@ -1,4 +1,4 @@
-//! How connections end: at once, with a goodbye, when their time is up, and all when the server
+//! A connection's way out: at once, with last bytes, when a deadline passes, or when the server
 //! stops.
 
 use std::io;
@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 
-use super::app::{App, CloseReason, Wire};
+use super::app::App;
+use super::close_reason::CloseReason;
 use super::connection::Phase;
-use super::{EVENTS, Reactor, connections};
-use crate::protocol::http::Response;
-use crate::protocol::http::sse;
+use super::event_loop::{MAX_EVENTS, Reactor};
+use super::open_connection::Transport;
+use super::token::token;
+use crate::protocol::http::{Response, sse};
 use crate::protocol::websocket::close::CloseCode;
 use crate::protocol::websocket::frame;
 
-/// How long a stop waits for sockets that have no room for the goodbye yet: longer than a peer may
-/// delay the acknowledgement that makes room (RFC 9293, section 3.8.6.3).
+/// Time that a stopping reactor waits for sockets without room for the close frame: longer than a
+/// client may delay the acknowledgement that makes room (RFC 9293, section 3.8.6.3).
 const STOP_GRACE: Duration = Duration::from_millis(600);
 
 impl<A: App> Reactor<A> {
@@ -24,20 +26,19 @@ impl<A: App> Reactor<A> {
         if self.connections.get_mut(key).is_none() {
             return;
         }
-        self.admission.leave_place();
-        self.addresses.leave(key);
+        self.gate.release(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
         }
     }
 
-    /// Sends the last bytes that a connection gets and waits for the peer to close.
+    /// Sends a connection its last bytes and waits for the client to close.
     pub(super) fn finish(&mut self, key: u32, reason: CloseReason, last: &[u8]) {
         let now_ms = self.clock.ms(self.now);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let token = connections::token(key, connection.generation);
+        let token = token(key, connection.generation);
         self.closings.push(token, now_ms);
         if let Some(member) = self.connections.begin_closing(key, reason, now_ms) {
             self.app.leave(member, &mut self.connections);
@@ -45,7 +46,7 @@ impl<A: App> Reactor<A> {
         self.connections.reply(key, last);
     }
 
-    /// Closes those whose time is up, and pings some of the silent.
+    /// Closes connections whose deadline has passed, and pings some of the silent ones.
     pub(super) fn expire(&mut self) {
         let now_ms = self.clock.ms(self.now);
         while let Some(token) = self.closings.pop_due(now_ms) {
@@ -74,7 +75,7 @@ impl<A: App> Reactor<A> {
             return;
         };
         if now_ms.wrapping_sub(connection.since_ms) < self.heads.timeout_ms() {
-            // It has had an answer meanwhile and is kept; one entry for it is enough.
+            // The connection is kept alive after a response. It needs only one deadline.
             self.heads.push(token, now_ms);
         } else if input.is_empty() {
             self.close(key, CloseReason::HeadTimeout);
@@ -85,16 +86,20 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// Says goodbye to those that the application sends away.
-    pub(super) fn dismiss(&mut self) {
-        while let Some(key) = self.connections.next_dismissed() {
-            if let Some(wire) = self.connections.wire(key) {
-                let goodbye = goodbye(wire, CloseCode::Normal, "closed by the operator");
-                self.finish(key, CloseReason::Operator, &goodbye);
+    /// Closes the connections that the application has dismissed.
+    pub(super) fn close_dismissed(&mut self) {
+        while let Some((key, index)) = self.connections.next_dismissed() {
+            let dismissal = A::DISMISSALS.get(usize::from(index));
+            if let Some(dismissal) = dismissal
+                && let Some(transport) = self.connections.transport(key)
+            {
+                let goodbye = goodbye(transport, dismissal.code, dismissal.text);
+                self.finish(key, CloseReason::Dismissed(index), &goodbye);
             }
         }
     }
 
+    /// Closes the connections that have failed.
     pub(super) fn close_failed(&mut self) {
         while let Some((token, reason)) = self.connections.next_failed() {
             if let Some((key, _)) = self.connections.by_token(token) {
@@ -103,14 +108,14 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// Counts what has been received, then tells every client that the server goes away.
+    /// Lets the application count what has arrived, then tells every client that the server stops.
     pub(super) fn stop(&mut self) {
         self.listeners.clear();
         self.now = Instant::now();
-        self.app.turn(self.now, &mut self.connections);
+        self.run_app();
         for key in 0..self.connections.end() {
-            if let Some(wire) = self.connections.wire(key) {
-                let goodbye = goodbye(wire, CloseCode::Away, "server stops");
+            if let Some(transport) = self.connections.transport(key) {
+                let goodbye = goodbye(transport, CloseCode::Away, "server stops");
                 self.connections.reply(key, &goodbye);
             }
             self.close_if_drained(key);
@@ -121,9 +126,9 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// Goes on with what the sockets did not take, and with nothing else.
+    /// Sends what the sockets did not take before, and nothing else.
     fn drain_until(&mut self, deadline: Instant) {
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = Events::with_capacity(MAX_EVENTS);
         while !self.connections.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.poll.poll(&mut events, Some(left)) {
@@ -149,12 +154,12 @@ impl<A: App> Reactor<A> {
     }
 }
 
-/// What ends a connection that was open.
-fn goodbye(wire: Wire, code: CloseCode, why: &str) -> Vec<u8> {
+/// The last bytes for an open connection: a close frame, or an event that says the same.
+fn goodbye(transport: Transport, code: CloseCode, text: &str) -> Vec<u8> {
     let mut goodbye = Vec::new();
-    match wire {
-        Wire::Frames => frame::encode_close(Some(code), why, &mut goodbye),
-        Wire::Events => sse::encode_close(code, &mut goodbye),
+    match transport {
+        Transport::WebSocket => frame::encode_close(Some(code), text, &mut goodbye),
+        Transport::EventStream => sse::encode_close(code, &mut goodbye),
     }
     goodbye
 }

@@ -1,0 +1,52 @@
+//! What the operator does to a room: reset it or close it.
+
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+
+use super::reset::Resets;
+use crate::protocol::http::Response;
+use crate::rooms::{RoomHandle, Shared};
+
+/// Does what the path of a POST says: `/rooms/:party/:room/reset` or `/rooms/:party/:room/close`.
+pub(super) fn act(shared: &Arc<Shared>, resets: &mut Resets, path: &str) -> Response<'static> {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let ["rooms", party, room, action] = segments[..] else {
+        return not_found("Not found");
+    };
+    let decode = |segment| percent_decode_str(segment).decode_utf8();
+    let (Ok(party), Ok(name)) = (decode(party), decode(room)) else {
+        return Response::text(400, &b"The room's name is not UTF-8"[..]);
+    };
+    let room = shared.table.enter(&party, &name, None);
+    let (response, log) = match action {
+        "reset" => (reset(shared, resets, room), "room reset by operator"),
+        "close" => (close(shared, &room), "room closed by operator"),
+        _ => return not_found("Unknown action: use reset or close"),
+    };
+    if response.status < 300 {
+        tracing::info!(?party, room = ?name, "{log}");
+    }
+    response
+}
+
+fn reset(shared: &Arc<Shared>, resets: &mut Resets, room: RoomHandle) -> Response<'static> {
+    if room.counts().message.json() == b"{}" {
+        return not_found("The room does not exist or has no counts");
+    }
+    resets.begin(shared, room)
+}
+
+/// Dismisses the members of a room, and answers with their number.
+fn close(shared: &Shared, room: &RoomHandle) -> Response<'static> {
+    let members = room.members();
+    shared.close(room);
+    if members == 0 {
+        return not_found("The room does not exist or has no members");
+    }
+    Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
+}
+
+fn not_found(reason: &'static str) -> Response<'static> {
+    Response::text(404, reason.as_bytes())
+}

@@ -1,0 +1,210 @@
+//! The application: which request gets which response, and the stream of samples.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::actions;
+use super::guard::Guard;
+use super::history::{History, TimeRange};
+use super::metrics;
+use super::reset::Resets;
+use super::rooms;
+use super::sampler::{INTERVAL, Sampler};
+use super::sources::Sources;
+use crate::protocol::http::{Origins, Request, Response, encode_stream_head, path_of, sse};
+use crate::reactor::{App, Connections, Message, NextTurn, Verdict};
+use crate::web::Dashboard;
+
+/// Fields of every response that is data and not a file, so that no browser renders it.
+const PRIVATE: [(&str, &str); 2] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+];
+
+/// The admin side.
+#[derive(Debug)]
+pub(super) struct AdminApp {
+    guard: Guard,
+    dashboard: Dashboard,
+    sources: Sources,
+    sampler: Sampler,
+    history: History,
+    /// The last sample, encoded as an event.
+    event: Bytes,
+    /// Keys of the connections that get samples.
+    subscribers: Vec<u32>,
+    resets: Resets,
+    due: Instant,
+}
+
+impl AdminApp {
+    pub(super) fn new(guard: Guard, sources: Sources) -> Self {
+        let now = Instant::now();
+        Self {
+            guard,
+            dashboard: Dashboard::new(),
+            sampler: Sampler::new(&sources, now),
+            sources,
+            history: History::default(),
+            event: Bytes::new(),
+            subscribers: Vec::new(),
+            resets: Resets::default(),
+            due: now,
+        }
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let unsynced = self.sources.store.status().unsynced;
+        let sample = self.sampler.take(&self.sources, unsynced, now);
+        self.history.push(&sample.point);
+        let mut event = Vec::new();
+        sse::encode(&sample.json(), &mut event);
+        self.event = event.into();
+    }
+
+    fn response(&mut self, request: &Request<'_>) -> Response<'static> {
+        let path = path_of(request.target);
+        if path == "/healthz" {
+            return Response::text(200, &b"alive\n"[..]);
+        }
+        if let Err(refusal) = self.guard.check(request) {
+            return refusal;
+        }
+        match request.method {
+            "GET" | "HEAD" => self.get(path, request.target),
+            "POST" => match self.guard.check_change(request) {
+                Ok(()) => actions::act(&self.sources.shared, &mut self.resets, path),
+                Err(refusal) => refusal,
+            },
+            _ => Response::text(405, &b"Method not allowed: use GET, HEAD or POST"[..]),
+        }
+    }
+
+    fn get(&self, path: &str, target: &str) -> Response<'static> {
+        match path {
+            "/readyz" => readiness(&self.sources.problems(Instant::now())),
+            "/metrics" => {
+                let is_ready = self.sources.problems(Instant::now()).is_empty();
+                let store = self.sources.store.status();
+                let metrics = &self.sources.metrics;
+                let text = metrics::text(metrics, &self.sampler, store, is_ready);
+                Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
+            }
+            "/rooms" => rooms::list(&self.sources.shared, target),
+            "/history" => {
+                let range = target.split_once("?range=").map_or("15m", |(_, name)| name);
+                match TimeRange::named(range) {
+                    Some(range) => {
+                        let columns = self.history.columns(range);
+                        // Strings and numbers always serialize.
+                        Response::json(200, serde_json::to_vec(&columns).unwrap_or_default())
+                    }
+                    None => Response::text(400, &b"Unknown range: use 15m, 6h or 7d"[..]),
+                }
+            }
+            _ => Response::text(404, &b"Not found"[..]),
+        }
+    }
+}
+
+/// The response of a server that has these problems.
+fn readiness(problems: &[String]) -> Response<'static> {
+    match problems {
+        [] => Response::text(200, &b"ready\n"[..]),
+        _ => Response::text(503, (problems.join("\n") + "\n").into_bytes()),
+    }
+}
+
+impl App for AdminApp {
+    /// The key of a connection that gets samples.
+    type Member = u32;
+    type Notice = Infallible;
+
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        _body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict> {
+        const CHALLENGE: (&str, &str) = ("WWW-Authenticate", r#"Basic realm="Ovation admin""#);
+        let response = self.response(request);
+        let mut fields = PRIVATE.to_vec();
+        fields.extend((response.status == 401).then_some(CHALLENGE));
+        response.encode_private(request, &fields, output);
+        None
+    }
+
+    fn respond_shared(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+        let asset = self.dashboard.find(path_of(request.target))?;
+        // `respond` answers what the guard refuses.
+        let may_have =
+            matches!(request.method, "GET" | "HEAD") && self.guard.check(request).is_ok();
+        may_have.then(|| asset.answer(request, output))
+    }
+
+    fn join(
+        &mut self,
+        _key: u32,
+        _request: &Request<'_>,
+        _first: &mut Vec<u8>,
+    ) -> Result<u32, Response<'static>> {
+        Err(Response::text(404, &b"Not found"[..]))
+    }
+
+    fn join_stream(&mut self, key: u32, request: &Request<'_>, first: &mut Vec<u8>) -> Option<u32> {
+        if path_of(request.target) != "/events" || self.guard.check(request).is_err() {
+            return None;
+        }
+        encode_stream_head(request, &Origins::none(), first);
+        first.extend_from_slice(&self.event);
+        self.subscribers.push(key);
+        Some(key)
+    }
+
+    fn receive(&mut self, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
+        Verdict::Invalid
+    }
+
+    fn leave(&mut self, key: u32, _: &mut Connections<u32>) {
+        self.subscribers.retain(|subscriber| *subscriber != key);
+    }
+
+    // The next sample is newer than the one that was missed.
+    fn drained(&mut self, _: u32, _: &mut Connections<u32>) {}
+
+    fn notice(&mut self, notice: Infallible, _: Instant) {
+        match notice {}
+    }
+
+    fn turn(&mut self, now: Instant, connections: &mut Connections<u32>) -> NextTurn {
+        if now >= self.due {
+            self.sample(now);
+            for key in &self.subscribers {
+                if let Some(mut connection) = connections.open_mut(*key) {
+                    connection.send(&self.event);
+                }
+            }
+            // After a pause, one sample stands for all that were missed.
+            self.due = (self.due + INTERVAL).max(now + INTERVAL / 2);
+        }
+        NextTurn::At(self.due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_every_problem() {
+        assert_eq!(readiness(&[]).status, 200);
+        let problems = ["the disk is full".to_owned(), "memory is short".to_owned()];
+        let expected = Response::text(503, &b"the disk is full\nmemory is short\n"[..]);
+        assert_eq!(readiness(&problems), expected);
+    }
+}

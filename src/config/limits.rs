@@ -1,0 +1,120 @@
+//! The limits on clients.
+
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+
+use super::advice;
+use super::parse::{optional_ms, ranged};
+use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
+use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
+use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
+use crate::reactor::{
+    Admission, AdmissionLimits, ConnectionLimits, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT,
+    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MIN_FREE_MEMORY_PERCENT,
+    DEFAULT_PING_INTERVAL,
+};
+use crate::rooms::{
+    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, MAX_KINDS, MAX_ROOM_NAME_BYTES,
+};
+use crate::store::format::MAX_KIND_BYTES;
+
+/// Maximum value of the limit on connections.
+pub(crate) const MAX_CONNECTIONS: usize = u32::MAX as usize / 2;
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Maximum number of connections; if given, the server warns at its start of what stands in the
+    /// way on this machine
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS",
+          value_parser = ranged(1, MAX_CONNECTIONS),
+          help = format!("Maximum number of connections [default: {DEFAULT_MAX_CONNECTIONS}]"))]
+    pub(crate) max_connections: Option<usize>,
+
+    /// Maximum number of connections from one IPv4 address or IPv6 /64 network [default: no limit].
+    /// Behind a proxy, all connections come from the proxy's address
+    #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP",
+          value_parser = value_parser!(u32).range(1..))]
+    max_connections_per_ip: Option<u32>,
+
+    /// Turn new connections away while less than this share of the machine's memory is available,
+    /// in percent
+    #[arg(long, value_name = "PERCENT", env = "OVATION_MIN_FREE_MEMORY_PERCENT",
+          default_value_t = DEFAULT_MIN_FREE_MEMORY_PERCENT,
+          value_parser = value_parser!(u8).range(0..=100))]
+    min_free_memory_percent: u8,
+
+    /// Maximum length of a room's name, in bytes
+    #[arg(long, value_name = "BYTES", env = "OVATION_MAX_ROOM_NAME_BYTES",
+          default_value_t = DEFAULT_MAX_ROOM_NAME_BYTES,
+          value_parser = ranged(1, MAX_ROOM_NAME_BYTES))]
+    pub(crate) max_room_name_bytes: usize,
+
+    /// Maximum length of a kind, in bytes
+    #[arg(long, value_name = "BYTES", env = "OVATION_MAX_KIND_BYTES",
+          default_value_t = DEFAULT_MAX_KIND_BYTES, value_parser = ranged(1, MAX_KIND_BYTES))]
+    pub(crate) max_kind_bytes: usize,
+
+    /// Maximum number of kinds in a room
+    #[arg(long, value_name = "N", env = "OVATION_MAX_KINDS", default_value_t = DEFAULT_MAX_KINDS,
+          value_parser = ranged(1, MAX_KINDS))]
+    pub(crate) max_kinds: usize,
+
+    /// Maximum size of a message or request body, in bytes
+    #[arg(long, value_name = "BYTES", env = "OVATION_MAX_MESSAGE_BYTES",
+          default_value_t = DEFAULT_MAX_MESSAGE_BYTES, value_parser = ranged(125, 16 << 20))]
+    max_message_bytes: usize,
+
+    /// Maximum size of a request head, in bytes
+    #[arg(long, value_name = "BYTES", env = "OVATION_MAX_HEAD_BYTES",
+          default_value_t = DEFAULT_MAX_HEAD_BYTES, value_parser = ranged(256, 1 << 20))]
+    max_head_bytes: usize,
+
+    /// Number of messages that are not reactions after which a client is disconnected
+    #[arg(long, value_name = "N", env = "OVATION_MAX_INVALID_MESSAGES",
+          default_value_t = DEFAULT_MAX_INVALID_MESSAGES)]
+    max_invalid_messages: u8,
+
+    /// Time that a request may take to arrive, in milliseconds
+    #[arg(long, value_name = "MS", env = "OVATION_HEAD_TIMEOUT_MS",
+          default_value_t = DEFAULT_HEAD_TIMEOUT.as_millis() as u64,
+          value_parser = value_parser!(u64).range(1..=3_600_000))]
+    head_timeout_ms: u64,
+
+    /// Time that a client may take to finish closing, in milliseconds
+    #[arg(long, value_name = "MS", env = "OVATION_CLOSE_TIMEOUT_MS",
+          default_value_t = DEFAULT_CLOSE_TIMEOUT.as_millis() as u64,
+          value_parser = value_parser!(u64).range(1..=3_600_000))]
+    close_timeout_ms: u64,
+
+    /// Interval at which silent connections are pinged, in milliseconds; 0 for never
+    #[arg(long, value_name = "MS", env = "OVATION_PING_INTERVAL_MS",
+          default_value_t = DEFAULT_PING_INTERVAL.as_millis() as u64,
+          value_parser = value_parser!(u64).range(0..=86_400_000))]
+    ping_interval_ms: u64,
+}
+
+impl LimitArgs {
+    /// Admission to the rooms.
+    pub(crate) fn admission(&self) -> Admission {
+        let limits = AdmissionLimits {
+            max_connections: self.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+            max_per_address: self.max_connections_per_ip,
+            min_free_memory_percent: self.min_free_memory_percent,
+        };
+        Admission::new(limits, advice::turn_away)
+    }
+
+    /// The limits of connections to the rooms.
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            max_message_bytes: self.max_message_bytes,
+            max_head_bytes: self.max_head_bytes,
+            max_invalid_messages: self.max_invalid_messages,
+            head_timeout: Duration::from_millis(self.head_timeout_ms),
+            close_timeout: Duration::from_millis(self.close_timeout_ms),
+            ping_interval: optional_ms(self.ping_interval_ms),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Why a connection ends. Every way out of a connection names one reason, which is also the label
+//! of the metric that counts it.
+
+use crate::protocol::websocket::close::CloseCode;
+
+/// Why the reactor ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed, with a close frame or without.
+    Client,
+    /// An HTTP exchange was over.
+    Done,
+    /// The client sent a request that could not be read or served.
+    BadRequest,
+    /// The client sent a frame that breaks RFC 6455.
+    ProtocolError,
+    /// The client sent text that isn't UTF-8.
+    InvalidUtf8,
+    /// The client sent a message over the limit.
+    MessageTooBig,
+    /// The client sent too many messages that the application refused as invalid.
+    Policy,
+    /// The request did not arrive in time.
+    HeadTimeout,
+    /// The client did not answer a ping.
+    PingTimeout,
+    /// The socket failed.
+    SocketError,
+    /// The connection was turned away: a limit was reached, or the system can't hold more.
+    Overload,
+    /// The server stops.
+    Shutdown,
+    /// The application dismissed the connection for the reason at this index of
+    /// [`super::App::DISMISSALS`].
+    Dismissed(u8),
+}
+
+/// The labels of the metric, by [`CloseReason::slot`].
+const LABELS: [&str; 12] = [
+    "client",
+    "done",
+    "bad_request",
+    "protocol_error",
+    "invalid_utf8",
+    "message_too_big",
+    "policy",
+    "head_timeout",
+    "ping_timeout",
+    "socket_error",
+    "overload",
+    "shutdown",
+];
+/// The maximum number of [`Dismissal`]s of an application.
+pub(super) const MAX_DISMISSALS: usize = 8;
+/// The number of slots: the reactor's reasons, then the application's.
+pub(super) const SLOTS: usize = LABELS.len() + MAX_DISMISSALS;
+
+impl CloseReason {
+    /// The reason's place among the counters.
+    pub(super) fn slot(self) -> usize {
+        match self {
+            Self::Client => 0,
+            Self::Done => 1,
+            Self::BadRequest => 2,
+            Self::ProtocolError => 3,
+            Self::InvalidUtf8 => 4,
+            Self::MessageTooBig => 5,
+            Self::Policy => 6,
+            Self::HeadTimeout => 7,
+            Self::PingTimeout => 8,
+            Self::SocketError => 9,
+            Self::Overload => 10,
+            Self::Shutdown => 11,
+            Self::Dismissed(index) => LABELS.len() + usize::from(index),
+        }
+    }
+}
+
+/// The labels of all slots in use, in their order.
+pub(super) fn labels(dismissals: &[Dismissal]) -> impl Iterator<Item = &'static str> + use<'_> {
+    let dismissed = dismissals.iter().map(|dismissal| dismissal.label);
+    LABELS.into_iter().chain(dismissed)
+}
+
+impl From<CloseCode> for CloseReason {
+    fn from(code: CloseCode) -> Self {
+        match code {
+            CloseCode::Invalid => Self::InvalidUtf8,
+            CloseCode::Size => Self::MessageTooBig,
+            CloseCode::Policy => Self::Policy,
+            CloseCode::Away => Self::Shutdown,
+            _ => Self::ProtocolError,
+        }
+    }
+}
+
+/// A reason for which an application closes connections. The application names its reasons in
+/// [`super::App::DISMISSALS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dismissal {
+    /// The metric's label.
+    pub label: &'static str,
+    /// The code of the close frame (RFC 6455, section 7.4), or of the last event of a stream.
+    pub code: CloseCode,
+    /// The text of the close frame.
+    pub text: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_slot_of_its_label() {
+        let dismissals = [Dismissal {
+            label: "operator",
+            code: CloseCode::Normal,
+            text: "",
+        }];
+        let labels: Vec<_> = labels(&dismissals).collect();
+        for (reason, label) in [
+            (CloseReason::Client, "client"),
+            (CloseReason::HeadTimeout, "head_timeout"),
+            (CloseReason::Shutdown, "shutdown"),
+            (CloseReason::Dismissed(0), "operator"),
+        ] {
+            assert_eq!(labels[reason.slot()], label);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! HTTP requests: answering them, and opening WebSockets and event streams.
+
+use std::ops::ControlFlow;
+
+use super::app::App;
+use super::close_reason::CloseReason;
+use super::connection::{Connection, Flags, Phase};
+use super::event_loop::Reactor;
+use crate::protocol::http::request::{self, Request};
+use crate::protocol::http::{Response, upgrade};
+use crate::protocol::websocket::frame::Decoder;
+
+/// Size of the replies to pipelined requests after which the reactor sends them, in bytes.
+const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// Maximum size of a request body, in bytes, however large a message may be. A reaction needs far
+/// less, and the reactor reads a body that arrives in pieces anew with each piece.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+impl<A: App> Reactor<A> {
+    /// Answers the requests in `bytes` and keeps the rest.
+    pub(super) fn process_requests(&mut self, key: u32, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (request, head_length) = match request::parse(rest, self.limits.max_head_bytes) {
+                Ok(Some(parsed)) => parsed,
+                Ok(None) => break,
+                Err(error) => return self.refuse_request(key, &error.into()),
+            };
+            let max_body_bytes = self.limits.max_message_bytes.min(MAX_BODY_BYTES) as u64;
+            if request.content_length > max_body_bytes {
+                let response = Response::text(413, &b"The body is too large"[..]);
+                return self.refuse_request(key, &response);
+            }
+            let length = head_length + request.content_length as usize;
+            if rest.len() < length {
+                break;
+            }
+            self.metrics.requests.add(1);
+            if request.websocket.upgrade {
+                return self.open(key, &request, &rest[length..]);
+            }
+            let body = &rest[head_length..length];
+            if self.answer(key, &request, body).is_break() {
+                return;
+            }
+            rest = &rest[length..];
+            if self.write_buffer.len() >= MAX_WRITE_BUFFER_BYTES {
+                self.send_replies(key);
+            }
+            if self.write_buffer.is_empty() && self.is_paused(key) {
+                break;
+            }
+        }
+        let has_answered = rest.len() < bytes.len();
+        self.send_replies(key);
+        let now_ms = self.clock.ms(self.now);
+        if let Some(Connection {
+            phase: Phase::Head { input },
+            since_ms,
+            ..
+        }) = self.connections.get_mut(key)
+        {
+            *input = rest.into();
+            if has_answered {
+                *since_ms = now_ms;
+            }
+        }
+    }
+
+    /// Continues with requests that the reactor left when their responses had filled the socket.
+    pub(super) fn resume_requests(&mut self, key: u32) {
+        if let Some(Phase::Head { input }) = self.connections.get_mut(key).map(|it| &mut it.phase)
+            && !input.is_empty()
+        {
+            let input = std::mem::take(input);
+            self.process_requests(key, &input);
+        }
+    }
+
+    /// Answers one request that is not an upgrade. Breaks if it is the connection's last.
+    fn answer(&mut self, key: u32, request: &Request<'_>, body: &[u8]) -> ControlFlow<()> {
+        if request.accepts_events
+            && request.method == "GET"
+            && let Some(member) = self.app.join_stream(key, request, &mut self.write_buffer)
+        {
+            self.open_stream(key, member);
+            return ControlFlow::Break(());
+        }
+        if let Some(body) = self.app.respond_shared(request, &mut self.write_buffer) {
+            self.send_replies(key);
+            self.connections.reply_shared(key, &body);
+        } else if let Some(verdict) = self.app.respond(request, body, &mut self.write_buffer) {
+            self.metrics.count_message(verdict);
+        }
+        if request.keep_alive {
+            return ControlFlow::Continue(());
+        }
+        let last = self.take_write_buffer();
+        self.finish(key, CloseReason::Done, &last);
+        self.return_write_buffer(last);
+        ControlFlow::Break(())
+    }
+
+    fn refuse_request(&mut self, key: u32, response: &Response<'_>) {
+        let mut last = self.take_write_buffer();
+        response.encode_final(&mut last);
+        self.finish(key, CloseReason::BadRequest, &last);
+        self.return_write_buffer(last);
+    }
+
+    /// Answers an upgrade. `rest` follows the request and holds frames already.
+    fn open(&mut self, key: u32, request: &Request<'_>, rest: &[u8]) {
+        let start = self.write_buffer.len();
+        let joined = match upgrade::accept_key(request) {
+            Ok(accept) => {
+                upgrade::encode_switching_protocols(&accept, &mut self.write_buffer);
+                self.app.join(key, request, &mut self.write_buffer)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let member = match joined {
+            Ok(member) => member,
+            Err(response) => {
+                self.write_buffer.truncate(start);
+                return self.refuse_request(key, &response);
+            }
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            let decoder = Decoder::default();
+            connection.phase = Phase::Open { decoder, member };
+            connection.flags.set(Flags::ACTIVE);
+        }
+        self.send_replies(key);
+        if !rest.is_empty() {
+            self.process_frames(key, &mut rest.to_vec());
+        }
+    }
+
+    /// Opens an event stream, whose start is in the write buffer. The stream has no end, so
+    /// whatever else the client sends isn't a request.
+    fn open_stream(&mut self, key: u32, member: A::Member) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.phase = Phase::Stream { member };
+            connection.flags.set(Flags::ACTIVE);
+            self.metrics.streams.add(1);
+        }
+        self.send_replies(key);
+    }
+
+    fn is_paused(&mut self, key: u32) -> bool {
+        let connection = self.connections.get_mut(key);
+        connection.is_some_and(|connection| connection.flags.has(Flags::PAUSED))
+    }
+}

@@ -1,0 +1,226 @@
+//! The application: the members of one reactor in their rooms, and their reactions.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::broadcast::Topic;
+use super::fanout::{self, DISMISSALS, FanOut};
+use super::http;
+use super::local_rooms::LocalRooms;
+use super::members::{Membership, Presence};
+use super::room::RoomError;
+use super::route::RoomName;
+use super::shared::{RoomNotice, Shared};
+use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
+use crate::protocol::messages::parse_reaction;
+use crate::reactor::{App, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
+
+/// The query parameter of presence subscribers.
+const PRESENCE: (&str, &str) = ("presence", "1");
+
+/// The rooms of one reactor.
+#[derive(Debug)]
+pub(crate) struct RoomsApp {
+    /// The number of the reactor.
+    reactor: usize,
+    shared: Arc<Shared>,
+    rooms: LocalRooms,
+    /// Indexes of the rooms with pending deltas.
+    touched: Vec<u32>,
+    fanout: FanOut,
+}
+
+/// A client that joins a room.
+struct Arrival<'r> {
+    key: u32,
+    name: RoomName<'r>,
+    presence: Presence,
+    transport: Transport,
+}
+
+impl RoomsApp {
+    /// Creates the rooms of the reactor with the number `reactor`.
+    pub(crate) fn new(reactor: usize, shared: Arc<Shared>) -> Self {
+        let presence_interval = shared.presence_interval.unwrap_or_default();
+        Self {
+            reactor,
+            rooms: LocalRooms::new(reactor, Arc::clone(&shared.table)),
+            touched: Vec::new(),
+            fanout: FanOut::new(reactor, shared.tick, presence_interval),
+            shared,
+        }
+    }
+
+    /// Adds the pending deltas to their counters, and schedules and announces broadcasts.
+    fn flush(&mut self, now: Instant) {
+        for index in std::mem::take(&mut self.touched) {
+            let Some(local) = self.rooms.get_mut(index) else {
+                continue;
+            };
+            local.flush();
+            self.shared.publish(&local.handle, Some(self.reactor));
+            self.fanout.changed(Topic::Counts, index, local, now);
+            self.rooms.release_if_unused(index);
+        }
+    }
+
+    /// Whether a request asks for presence and the server has it.
+    fn presence(&self, request: &Request<'_>) -> Presence {
+        if self.shared.presence_interval.is_some() && query_has(request.target, PRESENCE) {
+            Presence::Wanted
+        } else {
+            Presence::Unwanted
+        }
+    }
+
+    /// Adds a member to its room. Appends the messages that the member gets first to `first`.
+    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Membership {
+        let index = self.rooms.enter(&arrival.name.party, &arrival.name.room);
+        let local = self.rooms.of_member(index);
+        self.shared.member_joined(&local.handle);
+        let slot = local.add_member(arrival.key, arrival.presence, self.reactor);
+        let counts = local.handle.counts();
+        first.extend_from_slice(fanout::form(&counts.message, arrival.transport));
+        if arrival.presence == Presence::Wanted {
+            let (members, presence) = local.handle.presence();
+            first.extend_from_slice(fanout::form(&presence, arrival.transport));
+            local.note_presence_sent(members);
+        }
+        Membership {
+            room: index,
+            slot,
+            sent: counts.version as u32,
+        }
+    }
+}
+
+impl App for RoomsApp {
+    type Member = Membership;
+    type Notice = RoomNotice;
+
+    const DISMISSALS: &'static [Dismissal] = &DISMISSALS;
+    const TOO_MANY_INVALID: &'static str = "too many messages that are not reactions";
+
+    fn respond(
+        &mut self,
+        request: &Request<'_>,
+        body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Verdict> {
+        let (response, verdict) = http::answer(&self.shared, request, body);
+        response.encode(request, &self.shared.origins, output);
+        verdict
+    }
+
+    fn respond_shared(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+        self.shared.pages.as_ref()?.answer(request, output)
+    }
+
+    fn join(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        first: &mut Vec<u8>,
+    ) -> Result<Membership, Response<'static>> {
+        let arrival = Arrival {
+            key,
+            name: http::admit(&self.shared, request)?,
+            presence: self.presence(request),
+            transport: Transport::WebSocket,
+        };
+        Ok(self.enter(&arrival, first))
+    }
+
+    fn join_stream(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        first: &mut Vec<u8>,
+    ) -> Option<Membership> {
+        let arrival = Arrival {
+            key,
+            name: http::admit(&self.shared, request).ok()?,
+            presence: self.presence(request),
+            transport: Transport::EventStream,
+        };
+        encode_stream_head(request, &self.shared.origins, first);
+        Some(self.enter(&arrival, first))
+    }
+
+    #[inline]
+    fn receive(
+        &mut self,
+        member: &mut Membership,
+        message: Message<'_>,
+        _reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let Message::Text(text) = message else {
+            return Verdict::Invalid;
+        };
+        let Ok(kind) = parse_reaction(text, self.shared.max_kind_bytes) else {
+            return Verdict::Invalid;
+        };
+        let local = self.rooms.of_member(member.room);
+        let is_first = !local.has_pending;
+        match local.react(&kind) {
+            Ok(()) => {
+                if is_first {
+                    self.touched.push(member.room);
+                }
+                Verdict::Accepted
+            }
+            Err(RoomError::KindNotAllowed) => Verdict::Invalid,
+            Err(error) => {
+                local.warn(&error);
+                Verdict::Dropped
+            }
+        }
+    }
+
+    fn leave(&mut self, member: Membership, connections: &mut Connections<Membership>) {
+        let local = self.rooms.of_member(member.room);
+        if let Some(moved) = local.remove_member(member.slot, self.reactor)
+            && let Some(other) = connections.open_mut(moved)
+        {
+            other.member.slot = member.slot;
+        }
+        self.shared.member_left(&local.handle);
+        self.rooms.release_if_unused(member.room);
+    }
+
+    fn drained(&mut self, key: u32, connections: &mut Connections<Membership>) {
+        let Some(connection) = connections.open_mut(key) else {
+            return;
+        };
+        let presence = connection.member.slot.presence();
+        let local = self.rooms.of_member(connection.member.room);
+        fanout::send_counts(key, &local.handle.counts(), connections);
+        if presence == Presence::Wanted {
+            let (members, presence) = local.handle.presence();
+            fanout::send_presence(key, &presence, connections);
+            local.note_presence_sent(members);
+        }
+    }
+
+    fn notice(&mut self, notice: RoomNotice, now: Instant) {
+        if let Some((index, local)) = self.rooms.by_id(notice.room_id) {
+            self.fanout.changed(notice.topic, index, local, now);
+        }
+    }
+
+    fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> NextTurn {
+        self.flush(now);
+        self.fanout.begin_turn(now, &self.shared.tcp_memory);
+        while let Some((index, topic)) = self.fanout.next_pass() {
+            let Some(local) = self.rooms.get_mut(index) else {
+                continue;
+            };
+            if self.fanout.run(topic, index, local, connections) {
+                self.rooms.release_if_unused(index);
+            }
+        }
+        self.fanout.next_turn()
+    }
+}

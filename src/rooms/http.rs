@@ -1,0 +1,83 @@
+//! Requests for a room without an upgrade: reading the counts, and reacting.
+
+use super::room::RoomError;
+use super::route::RoomName;
+use super::shared::Shared;
+use crate::protocol::http::{Request, Response};
+use crate::protocol::messages::parse_reaction;
+use crate::reactor::Verdict;
+
+/// The room that `request` names, if the request comes from an origin that may use it.
+///
+/// # Errors
+/// The response that refuses the request.
+pub(super) fn admit<'r>(
+    shared: &Shared,
+    request: &Request<'r>,
+) -> Result<RoomName<'r>, Response<'static>> {
+    if !shared.origins.allow(request) {
+        return Err(Response::text(403, &b"This origin is not allowed"[..]));
+    }
+    Ok(shared.router.route(request.target)?)
+}
+
+/// Answers a request. Returns the verdict on the reaction in `body` if the request is a POST to a
+/// room.
+pub(super) fn answer(
+    shared: &Shared,
+    request: &Request<'_>,
+    body: &[u8],
+) -> (Response<'static>, Option<Verdict>) {
+    let name = match admit(shared, request) {
+        Ok(name) => name,
+        Err(refusal) => return (refusal, None),
+    };
+    let response = match request.method {
+        "GET" | "HEAD" => {
+            let room = shared.table.enter(&name.party, &name.room, None);
+            Response::json(200, room.counts().message.json().to_vec())
+        }
+        "POST" => {
+            let (response, verdict) = react(shared, &name, body);
+            return (response, Some(verdict));
+        }
+        "OPTIONS" => Response::empty(204),
+        _ => Response::text(405, &b"Method not allowed: use GET, POST or OPTIONS"[..]),
+    };
+    (response, None)
+}
+
+/// Counts the reaction in `body` at once, and answers with the new counts.
+fn react(shared: &Shared, name: &RoomName<'_>, body: &[u8]) -> (Response<'static>, Verdict) {
+    let kind = match parse_body(body, shared.max_kind_bytes) {
+        Ok(kind) => kind,
+        Err(reason) => return (Response::text(400, reason.into_bytes()), Verdict::Invalid),
+    };
+    match count(shared, name, &kind) {
+        Ok(counts) => (Response::json(200, counts), Verdict::Accepted),
+        Err(error) => {
+            let (status, verdict) = match error {
+                RoomError::Store(_) => (507, Verdict::Dropped),
+                RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
+                RoomError::KindNotAllowed => (422, Verdict::Invalid),
+            };
+            let response = Response::text(status, error.to_string().into_bytes());
+            (response, verdict)
+        }
+    }
+}
+
+fn count(shared: &Shared, name: &RoomName<'_>, kind: &str) -> Result<Vec<u8>, RoomError> {
+    let room = shared.table.enter(&name.party, &name.room, None);
+    room.counter(kind)?.add(1);
+    shared.publish(&room, None);
+    Ok(room.counts().message.json().to_vec())
+}
+
+fn parse_body(body: &[u8], max_kind_bytes: usize) -> Result<String, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    match parse_reaction(text, max_kind_bytes) {
+        Ok(kind) => Ok(kind.into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,131 @@
+//! What one reactor keeps of a room in which it has members.
+
+use super::broadcast::{Broadcast, Topic};
+use super::members::{MemberList, MemberSlot, Presence};
+use super::room::RoomError;
+use super::table::RoomHandle;
+use crate::store::Counter;
+
+/// A room in one reactor.
+#[derive(Debug)]
+pub(super) struct LocalRoom {
+    pub(super) handle: RoomHandle,
+    pub(super) key: (Box<str>, Box<str>),
+    pub(super) members: MemberList,
+    kinds: Vec<LocalKind>,
+    /// Index of the kind of the last reaction, which most often is the kind of the next.
+    last_kind: usize,
+    /// Whether any delta is still pending.
+    pub(super) has_pending: bool,
+    /// The broadcasts, by [`Topic`].
+    pub(super) broadcasts: [Broadcast; Topic::COUNT],
+    /// The number of members that presence subscribers were sent last, if all were sent the same.
+    pub(super) presence_sent: Option<u64>,
+    has_warned: bool,
+}
+
+#[derive(Debug)]
+struct LocalKind {
+    name: Box<str>,
+    counter: Counter,
+    pending: u64,
+}
+
+impl LocalRoom {
+    pub(super) fn new(handle: RoomHandle, key: (Box<str>, Box<str>)) -> Self {
+        Self {
+            handle,
+            key,
+            members: MemberList::default(),
+            kinds: Vec::new(),
+            last_kind: 0,
+            has_pending: false,
+            broadcasts: [Broadcast::Idle { not_before: None }; Topic::COUNT],
+            presence_sent: None,
+            has_warned: false,
+        }
+    }
+
+    /// Adds one reaction to the pending delta of its kind.
+    #[inline]
+    pub(super) fn react(&mut self, kind: &str) -> Result<(), RoomError> {
+        if let Some(last) = self.kinds.get_mut(self.last_kind)
+            && *last.name == *kind
+        {
+            last.pending += 1;
+        } else {
+            self.last_kind = self.find(kind)?;
+            self.kinds[self.last_kind].pending += 1;
+        }
+        self.has_pending = true;
+        Ok(())
+    }
+
+    fn find(&mut self, kind: &str) -> Result<usize, RoomError> {
+        if let Some(index) = self.kinds.iter().position(|known| *known.name == *kind) {
+            return Ok(index);
+        }
+        self.kinds.push(LocalKind {
+            name: kind.into(),
+            counter: self.handle.counter(kind)?,
+            pending: 0,
+        });
+        Ok(self.kinds.len() - 1)
+    }
+
+    /// Adds the pending deltas to their counters.
+    pub(super) fn flush(&mut self) {
+        for kind in &mut self.kinds {
+            if kind.pending > 0 {
+                kind.counter.add(std::mem::take(&mut kind.pending));
+            }
+        }
+        self.has_pending = false;
+    }
+
+    /// Adds a member of `reactor`.
+    pub(super) fn add_member(
+        &mut self,
+        key: u32,
+        presence: Presence,
+        reactor: usize,
+    ) -> MemberSlot {
+        if presence == Presence::Wanted && self.members.presence_count() == 0 {
+            self.handle.watch_presence(reactor);
+        }
+        self.members.add(key, presence)
+    }
+
+    /// Removes the member at `slot`. Returns the key of the member that takes over the slot.
+    pub(super) fn remove_member(&mut self, slot: MemberSlot, reactor: usize) -> Option<u32> {
+        let moved = self.members.remove(slot);
+        if slot.presence() == Presence::Wanted && self.members.presence_count() == 0 {
+            self.handle.unwatch_presence(reactor);
+        }
+        moved
+    }
+
+    /// Notes that one presence subscriber was sent this number of members.
+    pub(super) fn note_presence_sent(&mut self, members: u64) {
+        if self.members.presence_count() == 1 {
+            self.presence_sent = Some(members);
+        } else if self.presence_sent != Some(members) {
+            self.presence_sent = None;
+        }
+    }
+
+    /// Whether the reactor can let go of the room.
+    pub(super) fn is_unused(&self) -> bool {
+        let is_idle = |broadcast: &Broadcast| matches!(broadcast, Broadcast::Idle { .. });
+        self.members.is_empty() && !self.has_pending && self.broadcasts.iter().all(is_idle)
+    }
+
+    /// Logs, once for each room, that its reactions can't be stored.
+    pub(super) fn warn(&mut self, error: &RoomError) {
+        if let RoomError::Store(error) = error
+            && !std::mem::replace(&mut self.has_warned, true)
+        {
+            tracing::warn!(party = ?self.key.0, room = ?self.key.1, %error, "dropping reactions");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What the rooms of all reactors share, and how reactors notify each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::broadcast::Topic;
+use super::room::Room;
+use super::route::Router;
+use super::table::RoomTable;
+use super::tcp_memory::TcpMemory;
+use crate::protocol::http::Origins;
+use crate::reactor::Mailbox;
+use crate::web::Pages;
+
+/// Default minimum time between two broadcasts of a room.
+pub(crate) const DEFAULT_TICK: Duration = Duration::from_millis(50);
+/// Default maximum time until presence subscribers learn that members have come or left.
+pub(crate) const DEFAULT_PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What happened to a room, for a reactor that has members in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RoomNotice {
+    pub(super) room_id: u64,
+    pub(super) topic: Topic,
+}
+
+/// What the rooms of all reactors share, and their settings.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The rooms in memory.
+    pub(crate) table: Arc<RoomTable>,
+    /// The mailboxes of all reactors, by the number of the reactor.
+    pub(crate) mailboxes: Vec<Arc<Mailbox<RoomNotice>>>,
+    /// Which targets name rooms.
+    pub(crate) router: Router,
+    /// Which web pages may use this server.
+    pub(crate) origins: Origins,
+    /// The pages, if the server serves them.
+    pub(crate) pages: Option<Pages>,
+    /// Maximum length of a kind, in bytes.
+    pub(crate) max_kind_bytes: usize,
+    /// Minimum time between two broadcasts of a room.
+    pub(crate) tick: Duration,
+    /// Maximum time until presence subscribers learn that members have come or left; `None` if the
+    /// server has no presence.
+    pub(crate) presence_interval: Option<Duration>,
+    /// The memory of TCP, for backpressure.
+    pub(crate) tcp_memory: TcpMemory,
+}
+
+impl Shared {
+    /// Publishes a change of the room's counts and notifies the reactors that must know, other
+    /// than `by`.
+    pub(crate) fn publish(&self, room: &Room, by: Option<usize>) {
+        self.notify(room, Topic::Counts, room.publish(by));
+    }
+
+    /// Counts a member that joined the room.
+    pub(super) fn member_joined(&self, room: &Room) {
+        self.notify(room, Topic::Presence, room.member_joined());
+    }
+
+    /// Counts a member that left the room.
+    pub(super) fn member_left(&self, room: &Room) {
+        self.notify(room, Topic::Presence, room.member_left());
+    }
+
+    /// Closes the room: its members are dismissed. Later members are let in again.
+    pub(crate) fn close(&self, room: &Room) {
+        self.notify(room, Topic::Closing, room.reactors());
+    }
+
+    fn notify(&self, room: &Room, topic: Topic, reactors: impl Iterator<Item = usize>) {
+        let room_id = room.id();
+        for reactor in reactors {
+            self.mailboxes[reactor].post(RoomNotice { room_id, topic });
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Backpressure: fan-outs pause while TCP holds too much memory.
+//!
+//! Every frame on its way costs the kernel memory until the client has it: 1.1 KB for a frame of 16
+//! bytes. A pass over a million members could put a gigabyte in flight, and at the limits of
+//! `tcp_mem` the kernel starts to drop. So fan-outs pause while TCP uses more than a share of the
+//! mark at which the kernel itself sees pressure (tcp(7): `tcp_mem`). The memory in use is the `mem`
+//! of TCP in `/proc/net/sockstat`, in pages. On a machine that serves only Ovation nearly all of it
+//! is frames in flight.
+//!
+//! A pause ends when the memory falls below the share, and at the latest after [`MAX_PAUSE`]:
+//! members that never read hold what their send buffers hold, and must not stop the others for
+//! ever.
+
+use std::time::{Duration, Instant};
+
+use crate::os::kernel_number::KernelNumber;
+use crate::reactor::LogThrottle;
+
+/// Default share of `tcp_mem`'s pressure mark that TCP may use before fan-outs pause, in percent.
+pub(crate) const DEFAULT_IN_FLIGHT_PERCENT: u8 = 50;
+/// Minimum time between two readings of the memory, by all reactors together.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// Maximum time that a fan-out pauses before it sends one more chunk.
+pub(super) const MAX_PAUSE: Duration = Duration::from_millis(100);
+
+/// The memory of TCP and its limit, shared by all reactors.
+#[derive(Debug)]
+pub(crate) struct TcpMemory {
+    /// Number of pages above which fan-outs pause; `None` if unknown or unlimited.
+    limit_pages: Option<u64>,
+    used_pages: KernelNumber,
+    throttle: LogThrottle,
+}
+
+impl TcpMemory {
+    /// Limits the memory to `percent` of the pressure mark; 0 for no limit.
+    pub(crate) fn new(percent: u8) -> Self {
+        let tcp_mem = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
+        let mark = tcp_mem.and_then(|text| pressure_mark(&text));
+        Self {
+            limit_pages: mark
+                .filter(|_| percent > 0)
+                .map(|pages| pages * u64::from(percent) / 100),
+            used_pages: KernelNumber::new("/proc/net/sockstat", tcp_pages, CHECK_INTERVAL, 0),
+            throttle: LogThrottle::default(),
+        }
+    }
+
+    /// Whether fan-outs should pause. Asks the kernel if no reactor has asked lately.
+    pub(super) fn is_high(&self, now: Instant) -> bool {
+        self.limit_pages
+            .is_some_and(|limit| self.used_pages.get(now) > limit)
+    }
+
+    /// Logs, once a minute, that a pause has lasted as long as it may.
+    pub(super) fn log_paused(&self, now: Instant) {
+        if self.throttle.allows(now) {
+            let limit_pages = self.limit_pages;
+            tracing::warn!(?limit_pages, "broadcasts are slowed: TCP memory stays high");
+        }
+    }
+}
+
+/// The pressure mark: the second of the three numbers of `tcp_mem`.
+fn pressure_mark(text: &str) -> Option<u64> {
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The number after `mem` in the TCP line of `/proc/net/sockstat`.
+fn tcp_pages(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
+    words.nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_kernel_are_found() {
+        assert_eq!(pressure_mark("287901\t383869\t575802\n"), Some(383_869));
+        assert_eq!(pressure_mark(""), None);
+        let sockstat =
+            "sockets: used 215\nTCP: inuse 4 orphan 0 tw 9 alloc 8 mem 17\nUDP: inuse 1 mem 0\n";
+        assert_eq!(tcp_pages(sockstat), Some(17));
+        assert_eq!(tcp_pages("UDP: inuse 1 mem 3\n"), None);
+    }
+
+    #[test]
+    fn memory_is_never_high_without_a_limit() {
+        assert!(!TcpMemory::new(0).is_high(Instant::now()));
+    }
+}
