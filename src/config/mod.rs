@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum, value_parser};
-use serde::Serialize;
+use clap::{Args, value_parser};
 
 use crate::admin::{AdminSettings, DEFAULT_ADMIN, DEFAULT_ADMIN_MAX_CONNECTIONS};
+use crate::os::descriptors::FdTables;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
@@ -42,16 +42,6 @@ pub const DEFAULT_USER_TIMEOUT_MS: u64 = 60_000;
 
 /// The most that the limit on connections can be set to.
 pub const MAX_CONNECTIONS: usize = u32::MAX as usize / 2;
-
-/// Who has a table of file descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FdTables {
-    /// Each reactor its own.
-    PerReactor,
-    /// All threads together one.
-    Shared,
-}
 
 /// What `ovation serve` is told.
 #[derive(Debug, Clone, Args)]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::os::procfs::{kib_of, value_of};
+use crate::os::meminfo;
+use crate::os::procfs::{numbers, value_of};
 
 /// Stands for "no limit" where the kernel says so in words.
 pub(super) const UNLIMITED: u64 = u64::MAX;
@@ -126,7 +127,6 @@ impl Limits {
     pub(super) fn read(root: &Path) -> Self {
         let tree = Tree(root);
         let nofile = |column| tree.process_limit("Max open files", column);
-        let meminfo = |name| tree.kib("proc/meminfo", name);
         let conntrack = |name: &str| {
             tree.number(&format!("proc/sys/net/netfilter/{name}"))
                 .or_else(|| tree.number(&format!("proc/sys/net/{name}")))
@@ -152,10 +152,10 @@ impl Limits {
             conntrack_count: conntrack("nf_conntrack_count"),
             max_map_count: tree.number("proc/sys/vm/max_map_count"),
             overcommit_memory: tree.number("proc/sys/vm/overcommit_memory"),
-            mem_total_bytes: meminfo("MemTotal"),
-            mem_available_bytes: meminfo("MemAvailable"),
-            commit_limit_bytes: meminfo("CommitLimit"),
-            committed_bytes: meminfo("Committed_AS"),
+            mem_total_bytes: tree.meminfo(meminfo::total_kib),
+            mem_available_bytes: tree.meminfo(meminfo::available_kib),
+            commit_limit_bytes: tree.meminfo(meminfo::commit_limit_kib),
+            committed_bytes: tree.meminfo(meminfo::committed_kib),
             cgroup_memory: tree.least_quota(&MEMORY),
             cgroup_pids: tree.least_quota(&PIDS),
             cores: std::thread::available_parallelism().map_or(1, usize::from) as u64,
@@ -223,14 +223,12 @@ impl Tree<'_> {
     }
 
     fn numbers<const N: usize>(&self, path: &str) -> Reading<[u64; N]> {
-        self.parsed(path, |text| {
-            let words: Result<Vec<u64>, _> = text.split_whitespace().map(str::parse).collect();
-            words.ok()?.try_into().ok()
-        })
+        self.parsed(path, numbers)
     }
 
-    fn kib(&self, path: &str, name: &str) -> Reading<u64> {
-        self.parsed(path, |text| kib_of(text, name)?.checked_mul(1024))
+    fn meminfo(&self, kib: fn(&str) -> Option<u64>) -> Reading<u64> {
+        let path = meminfo::PATH.trim_start_matches('/');
+        self.parsed(path, |text| kib(text)?.checked_mul(1024))
     }
 
     /// A limit of this process: soft in column 0, hard in column 1.

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::{FdTables, MAX_CONNECTIONS, ranged, reactor_count};
+use crate::config::{MAX_CONNECTIONS, ranged, reactor_count};
 use crate::figures::whole;
+use crate::os::descriptors::FdTables;
 use crate::reactor::DEFAULT_MAX_CONNECTIONS;
 use crate::rooms::MAX_REACTORS;
 use limits::Limits;
@@ -213,7 +214,7 @@ mod tests {
     pub(super) fn setup(reactors: u64) -> Setup {
         Setup {
             reactors,
-            fd_tables: FdTables::PerReactor,
+            fd_tables: FdTables::PerThread,
             both_ends: false,
             max_connections: Some(DEFAULT_MAX_CONNECTIONS as u64),
             wanted: None,
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn a_server_is_warned_of_each_bound_in_its_way() {
         let limits = Machine::ordinary().limits();
-        let warnings = warnings(&limits, 3_000_000, 2, FdTables::PerReactor);
+        let warnings = warnings(&limits, 3_000_000, 2, FdTables::PerThread);
         let names: Vec<&str> = warnings.iter().map(|warning| warning.name).collect();
         assert_eq!(names, ["RLIMIT_NOFILE", "fs.nr_open", "fs.file-max"]);
         let text = warnings[2].to_string();
@@ -237,6 +238,6 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_holds_one_connection() {
-        assert_eq!(check(1, 1, FdTables::PerReactor), []);
+        assert_eq!(check(1, 1, FdTables::PerThread), []);
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::limits::{Limits, Quota, Reading, UNLIMITED};
 use super::resource::Remedy;
 use super::verdict::Verdict;
-use crate::config::FdTables;
 use crate::figures::{memory, whole};
+use crate::os::descriptors::FdTables;
 
 /// Where lines of `sysctl` are kept.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-ovation.conf";
@@ -44,7 +44,7 @@ impl Report<'_> {
     fn bounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setup = &self.verdict.setup;
         let tables = match setup.fd_tables {
-            FdTables::PerReactor => "each with its own table of descriptors",
+            FdTables::PerThread => "each with its own table of descriptors",
             FdTables::Shared => "all with one table of descriptors",
         };
         let clients = if setup.both_ends {

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::limits::{Limits, UNLIMITED};
-use crate::config::FdTables;
 use crate::figures::{memory, whole};
+use crate::os::descriptors::FdTables;
 use crate::reactor::CHUNK;
 use crate::rooms::MAX_REACTORS;
 
@@ -68,7 +68,7 @@ impl Setup {
     fn with_tables(&self, reactors: u64) -> Self {
         Self {
             reactors,
-            fd_tables: FdTables::PerReactor,
+            fd_tables: FdTables::PerThread,
             ..*self
         }
     }
@@ -79,8 +79,8 @@ impl Setup {
         match self.fd_tables {
             FdTables::Shared => usable.saturating_sub(self.reactors * REACTOR_DESCRIPTORS),
             // Before the tables part, one holds what all reactors start with.
-            FdTables::PerReactor if usable < self.reactors * REACTOR_DESCRIPTORS => 0,
-            FdTables::PerReactor => {
+            FdTables::PerThread if usable < self.reactors * REACTOR_DESCRIPTORS => 0,
+            FdTables::PerThread => {
                 // Every table has a copy of every bell.
                 let usable = usable.saturating_sub(self.reactors);
                 let uneven = match self.reactors {
@@ -98,7 +98,7 @@ impl Setup {
             FdTables::Shared => {
                 connections + TABLE_DESCRIPTORS + self.reactors * REACTOR_DESCRIPTORS
             }
-            FdTables::PerReactor => {
+            FdTables::PerThread => {
                 let mean = connections.div_ceil(self.reactors);
                 // The root is that of the table and not of the mean, hence the last two summands.
                 let uneven = (mean.isqrt() + SPREAD_DEVIATIONS + 1) * SPREAD_DEVIATIONS;
@@ -404,8 +404,8 @@ impl Resource {
 fn tables(descriptors: u64, setup: &Setup) -> String {
     match (setup.fd_tables, setup.reactors) {
         (FdTables::Shared, _) => format!("{} descriptors, one table", whole(descriptors)),
-        (FdTables::PerReactor, 1) => format!("{} descriptors, 1 reactor", whole(descriptors)),
-        (FdTables::PerReactor, reactors) => format!(
+        (FdTables::PerThread, 1) => format!("{} descriptors, 1 reactor", whole(descriptors)),
+        (FdTables::PerThread, reactors) => format!(
             "{} descriptors for each of {reactors} reactors, less what they fill unevenly",
             whole(descriptors)
         ),
@@ -425,7 +425,7 @@ fn more_tables(
         .reactors_for(target, descriptors)
         .filter(|&reactors| threads(reactors) <= threads_left);
     let tables = match setup.fd_tables {
-        FdTables::PerReactor => "",
+        FdTables::PerThread => "",
         FdTables::Shared => "--fd-tables per-reactor ",
     };
     reactors
@@ -545,7 +545,7 @@ mod tests {
     fn remedies_suffice() {
         for (reactors, target) in [(1, 30_000), (2, 2_000_000), (3, 9_999), (256, 50_000_000)] {
             let setup = setup(reactors);
-            for fd_tables in [FdTables::PerReactor, FdTables::Shared] {
+            for fd_tables in [FdTables::PerThread, FdTables::Shared] {
                 let setup = Setup { fd_tables, ..setup };
                 let needed = setup.descriptors_for(target);
                 assert!(setup.held_by_tables(needed) >= target, "{setup:?} {target}");

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::limits::{Limits, Reading};
 use super::resource::{Remedy, Resource, Setup, UNREAD_FRAME_BYTES};
-use crate::config::FdTables;
 use crate::figures::{memory, whole};
+use crate::os::descriptors::FdTables;
 use crate::reactor::DEFAULT_BACKLOG;
 use crate::rooms::DEFAULT_IN_FLIGHT_PERCENT;
 use crate::store::DEFAULT_MAX_FILE_BYTES;

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::os::kernel_number::KernelNumber;
+use crate::os::meminfo;
 
 /// The default of the most connections of all reactors together.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
 /// The default of the memory that must be available to let anyone in, in percent of all.
 pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
-const MEMINFO: &str = "/proc/meminfo";
 /// How often it is read at most.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the same reason for turning connections away is not logged again.
@@ -57,11 +57,16 @@ impl Admission {
         max_per_address: Option<u32>,
         min_free_memory_percent: u8,
     ) -> Self {
-        let meminfo = std::fs::read_to_string(MEMINFO).unwrap_or_default();
-        let total_kib = kib_of(&meminfo, "MemTotal:").unwrap_or(0);
+        let text = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
+        let total_kib = meminfo::total_kib(&text).unwrap_or(0);
         Self {
             min_free_kib: total_kib * u64::from(min_free_memory_percent) / 100,
-            free_kib: KernelNumber::new(MEMINFO, available_kib, MEMORY_INTERVAL, u64::MAX),
+            free_kib: KernelNumber::new(
+                meminfo::PATH,
+                meminfo::available_kib,
+                MEMORY_INTERVAL,
+                u64::MAX,
+            ),
             max_connections,
             open: AtomicUsize::new(0),
             per_address: max_per_address.map(|most| Arc::new(AddressCounts::new(most))),
@@ -109,16 +114,6 @@ impl Admission {
             said.push((why, now));
         }
     }
-}
-
-fn available_kib(meminfo: &str) -> Option<u64> {
-    kib_of(meminfo, "MemAvailable:")
-}
-
-/// The number in the line of `meminfo` that begins with `field`.
-fn kib_of(meminfo: &str, field: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The connections of each address, counted over all reactors.
@@ -241,9 +236,6 @@ mod tests {
         let now = Instant::now();
         assert!(!Admission::new(1, None, 0).is_memory_short(now));
         assert!(Admission::new(1, None, 100).is_memory_short(now));
-        let meminfo = "MemTotal: 24683520 kB\nMemFree: 1 kB\nMemAvailable: 23648000 kB\n";
-        assert_eq!(available_kib(meminfo), Some(23_648_000));
-        assert_eq!(available_kib("MemFree: 1 kB\n"), None);
     }
 
     #[test]

@@ -62,7 +62,7 @@ use connection::{Flags, Phase};
 use listener::{Accepted, refuse};
 use socket2::Socket;
 
-use crate::os::memory;
+use crate::os::allocator;
 use timers::{Clock, Deadlines, Sweep};
 
 /// The bytes that one read can take, and the share of a turn of one connection.
@@ -253,7 +253,7 @@ impl<A: App> Reactor<A> {
         if has_halved || (open == 0 && self.owes_memory) {
             self.peak = open;
             self.owes_memory = open > 0;
-            memory::trim();
+            allocator::trim();
         }
     }
 

@@ -14,15 +14,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
 use crate::admin::{self, AdminError, Sources};
-use crate::config::{FdTables, ServeArgs, optional_ms};
+use crate::config::{ServeArgs, optional_ms};
 use crate::doctor;
-use crate::os::{descriptors, memory};
+use crate::os::descriptors::{self, FdTables};
+use crate::os::{allocator, descriptor_limit};
 use crate::protocol::http::Origins;
 use crate::reactor::{
     Admission, BindError, CloseReason, DEFAULT_MAX_CONNECTIONS, Limits, ListenAddress, Reactor,
@@ -96,7 +96,7 @@ pub fn serve(
     // Before anything else, so that a signal at any time ends in order.
     spawn_signals(sender.clone()).map_err(system("watch signals"))?;
     raise_descriptor_limit();
-    memory::keep_little_free_memory();
+    allocator::keep_little_free_memory();
     warn_of_bounds(args);
 
     let store = Arc::new(open_store(args)?);
@@ -162,7 +162,7 @@ pub fn serve(
                 limits: limits.clone(),
                 admission: Arc::clone(&admission),
                 notices: sender.clone(),
-                leave: (args.fd_tables == FdTables::PerReactor)
+                leave: (args.fd_tables == FdTables::PerThread)
                     .then(|| others.flat_map(|(_, theirs)| theirs))
                     .map(|others| others.chain(&admin_descriptors).copied().collect()),
                 left: left.clone(),
@@ -341,7 +341,10 @@ impl Start {
 
     fn run(self) {
         let mut ended = Ended(self.notices, Err(io::Error::other("it panicked")));
-        let has_left = match self.leave.map(|foreign| descriptors::leave(&foreign)) {
+        let has_left = match self
+            .leave
+            .map(|foreign| descriptors::unshare_table(&foreign))
+        {
             None => false,
             Some(Ok(())) => true,
             Some(Err(error)) => {
@@ -385,12 +388,7 @@ fn spawn_signals(sender: Sender<Notice>) -> io::Result<()> {
 
 /// Every connection is a descriptor: takes as many as the hard limit allows.
 fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+    if let Err(error) = descriptor_limit::raise() {
         tracing::warn!(%error, "can't raise the limit on open files");
     }
 }
