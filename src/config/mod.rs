@@ -3,6 +3,7 @@
 //! whose limit it is.
 
 pub(crate) mod advice;
+pub(crate) mod threads;
 
 use std::path::PathBuf;
 use std::time::Duration;
