@@ -147,7 +147,7 @@ fn rooms(criterion: &mut Criterion) {
         bencher.iter(|| {
             counters[0].add(black_box(3));
             room.publish(Some(0)).for_each(drop);
-            room.attend(0);
+            room.acknowledge_counts(0);
             room.counts()
         });
     });

@@ -4,14 +4,15 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, advice};
 use crate::doctor::{self, DoctorArgs};
 use crate::reactor::ListenAddress;
-use crate::server::serve;
+use crate::server::{ServeError, serve};
 use crate::snapshot::{self, SnapshotArgs};
 use crate::swarm::{self, SwarmArgs};
 
@@ -34,11 +35,11 @@ enum Command {
     Snapshot(SnapshotArgs),
 }
 
-/// Runs the command that the arguments of this process give.
+/// Runs the command of this process's arguments.
 ///
-/// Exit codes: 0 for success, 1 for a failure of the system or connections that don't fit, 2 for
-/// wrong usage, 3 for an address that can't be listened on, 4 for a snapshot that can't be opened
-/// or saved whole, 5 for one that is damaged.
+/// Exit codes: 0 for success; 1 if the system fails or the connections don't fit; 2 for wrong usage;
+/// 3 if an address can't be listened on; 4 if a snapshot can't be opened or saved completely; 5 if
+/// a snapshot is damaged.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -47,21 +48,13 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    // By default a file over RLIMIT_FSIZE ends the process; handled, the write fails instead.
+    // By default, a file that reaches RLIMIT_FSIZE ends the process. With a handler, the write
+    // fails instead.
     if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
-        tracing::warn!(%error, "a limit on file sizes would end this process");
+        tracing::warn!(%error, "could not handle SIGXFSZ: a file size limit would end the process");
     }
     match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
-        Command::Serve(args) => match serve(&args, |addresses, admin| {
-            announce(addresses, admin, !args.no_pages);
-        }) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                // Not by the log, which may be off.
-                eprintln!("ovation: {error}");
-                ExitCode::from(error.exit_code())
-            }
-        },
+        Command::Serve(args) => run_server(&args),
         Command::Swarm(args) => match swarm::run(args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -87,12 +80,39 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Says where the server listens and how to try it.
-fn announce(addresses: &[ListenAddress], admin: &[ListenAddress], has_pages: bool) {
+fn run_server(args: &ServeArgs) -> ExitCode {
+    if args.admin.is_contradictory() {
+        let why = "--admin and --no-admin can't be used together";
+        Cli::command()
+            .error(ErrorKind::ArgumentConflict, why)
+            .exit();
+    }
+    let has_pages = !args.pages.no_pages;
+    match serve(args, |rooms, admin| announce(rooms, admin, has_pages)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be off, so this goes to standard error directly.
+            eprintln!("ovation: {}", explain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Words for an error that ends the server, with advice for the operator.
+fn explain(error: &ServeError) -> String {
+    match error {
+        ServeError::Bind(error) => advice::bind_error(error),
+        ServeError::Admin(error) => advice::admin_error(error),
+        error => error.to_string(),
+    }
+}
+
+/// Prints where the server listens and how to try it.
+fn announce(rooms: &[ListenAddress], admin: &[ListenAddress], has_pages: bool) {
     let mut lines = Vec::new();
-    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let all: Vec<String> = rooms.iter().map(ToString::to_string).collect();
     lines.push(format!("Ovation listens on {}", all.join(", ")));
-    let tcp = addresses.iter().find_map(|address| match address {
+    let tcp = rooms.iter().find_map(|address| match address {
         ListenAddress::Tcp(text) => Some(text),
         ListenAddress::Unix(_) => None,
     });
@@ -110,6 +130,6 @@ fn announce(addresses: &[ListenAddress], admin: &[ListenAddress], has_pages: boo
             ListenAddress::Unix(_) => format!("Dashboard: {address}"),
         });
     }
-    // Nobody may be reading; the server serves all the same.
+    // The server serves even if nothing reads its standard output.
     let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
 }

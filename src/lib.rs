@@ -30,7 +30,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
-pub mod doctor;
+pub(crate) mod doctor;
 mod figures;
 mod os;
 pub mod protocol;

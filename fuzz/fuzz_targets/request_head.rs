@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ovation::protocol::http::{Origins, Response, request, upgrade};
-use ovation::rooms::{Route, Router};
+use ovation::rooms::Router;
 
 const MAX_HEAD_BYTES: usize = 2048;
 
@@ -29,11 +29,11 @@ fuzz_target!(|bytes: &[u8]| {
 
     let router = Router::default();
     match router.route(request.target) {
-        Route::Room { party, room } => {
-            assert_eq!(party, "main");
-            assert!(!room.is_empty() && room.len() <= router.max_room_name_bytes);
+        Ok(name) => {
+            assert_eq!(name.party, "main");
+            assert!(!name.room.is_empty() && name.room.len() <= router.max_room_name_bytes);
         }
-        refusal => assert!(refusal.refusal().status >= 400),
+        Err(error) => assert!(Response::from(error).status >= 400),
     }
     let mut output = Vec::new();
     match upgrade::accept_key(&request) {

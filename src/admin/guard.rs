@@ -55,7 +55,10 @@ impl Guard {
             _ => {}
         }
         if !is_own_or_link(request) {
-            return Err(Response::text(403, &b"Requests from other sites are not allowed"[..]));
+            return Err(Response::text(
+                403,
+                &b"Requests from other sites are not allowed"[..],
+            ));
         }
         Ok(())
     }

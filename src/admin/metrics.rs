@@ -100,9 +100,7 @@ impl Scrape {
             ("ovation_received_bytes", "Bytes received", |it| {
                 &it.received_bytes
             }),
-            ("ovation_reactions", "Reactions counted", |it| {
-                &it.messages
-            }),
+            ("ovation_reactions", "Reactions counted", |it| &it.messages),
             (
                 "ovation_dropped_messages",
                 "Reactions dropped because the room or the store is full",
@@ -123,11 +121,9 @@ impl Scrape {
                 "Frames and events skipped because a socket was full; a newer one follows",
                 |it| &it.frames_conflated,
             ),
-            (
-                "ovation_reactor_turns",
-                "Turns of the reactor loop",
-                |it| &it.turns,
-            ),
+            ("ovation_reactor_turns", "Turns of the reactor loop", |it| {
+                &it.turns
+            }),
         ] {
             writer.counters(name, help, self.each(of))?;
         }

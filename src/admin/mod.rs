@@ -26,8 +26,7 @@ mod start;
 
 pub(crate) use sources::Sources;
 pub(crate) use start::{
-    AdminError, AdminSettings, AdminThread, BoundAdmin, DEFAULT_ADMIN_MAX_CONNECTIONS,
-    MIN_TOKEN_BYTES, bind,
+    AdminError, AdminSettings, AdminThread, BoundAdmin, DEFAULT_ADMIN_MAX_CONNECTIONS, bind,
 };
 
 /// Default address of the admin side: the port below that of the rooms.

@@ -1,46 +1,46 @@
-//! What the kernel says of this process: its memory, and the CPU time of its threads.
+//! Memory and CPU time of this process, and the CPU time of each reactor's thread.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::os::procfs::kib_of;
+use crate::os::process;
 
-/// The memory of the process, in bytes; 0 where it can't be known.
+/// Memory of the process, in bytes; 0 where it can't be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
-    /// All that it has in RAM.
+    /// Resident memory.
     pub(super) resident: u64,
-    /// What is its own of that: not its code, and not the snapshot.
+    /// Resident memory without code and without the snapshot.
     pub(super) anonymous: u64,
 }
 
 impl Memory {
-    /// What it is now.
+    /// Reads the present use.
     pub(super) fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let bytes_of = |name| kib_of(&status, name).unwrap_or(0) * 1024;
         Self {
-            resident: bytes_of("VmRSS"),
-            anonymous: bytes_of("RssAnon"),
+            resident: process::resident_bytes(&status).unwrap_or(0),
+            anonymous: process::anonymous_bytes(&status).unwrap_or(0),
         }
     }
 }
 
-/// The CPU time of the whole process.
+/// Returns the CPU time of the whole process.
 pub(super) fn cpu_time() -> Option<Duration> {
-    cpu_time_in(&fs::read_to_string("/proc/self/stat").ok()?)
+    process::cpu_time("/proc/self/stat")
 }
 
-/// The CPU times of the reactors' threads.
+/// The threads of the reactors, for their CPU times.
 #[derive(Debug)]
 pub(super) struct Threads {
-    /// The file of each reactor's thread, by its number; none where there is no such file.
+    /// The `stat` file of each reactor's thread, by the reactor's number; `None` if there is no
+    /// such file.
     files: Vec<Option<PathBuf>>,
 }
 
 impl Threads {
-    /// Finds the threads of `count` reactors, which run already, by their names.
+    /// Finds the running threads of `count` reactors by their names.
     pub(super) fn find(count: usize) -> Self {
         let mut files = vec![None; count];
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
@@ -55,23 +55,11 @@ impl Threads {
         Self { files }
     }
 
-    /// What each has used so far.
+    /// Returns the CPU time of each reactor so far.
     pub(super) fn cpu_times(&self) -> impl Iterator<Item = Option<Duration>> {
-        self.files
-            .iter()
-            .map(|file| cpu_time_in(&fs::read_to_string(file.as_ref()?).ok()?))
+        let files = self.files.iter();
+        files.map(|file| process::cpu_time(file.as_ref()?))
     }
-}
-
-/// User and system time in a `stat` file of the kernel (proc_pid_stat(5)).
-fn cpu_time_in(stat: &str) -> Option<Duration> {
-    // The name, in parentheses, may hold anything.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let ticks = ticks()? + ticks()?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
 #[cfg(test)]
@@ -80,20 +68,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_found_behind_any_name() {
-        let per_second = rustix::param::clock_ticks_per_second();
-        let stat = format!("7 (a) b) S 1 1 1 0 -1 0 0 0 0 0 {per_second} {per_second} 0 0");
-        assert_eq!(cpu_time_in(&stat), Some(Duration::from_secs(2)));
-        assert_eq!(cpu_time_in("7 (a) S 1"), None);
-    }
-
-    #[test]
-    fn threads_are_found_by_their_names() {
+    fn reactor_threads_are_found_by_name() {
         let (begin, begins) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("reactor-1".to_owned());
         let thread = thread.spawn(move || begins.recv()).unwrap();
         let mut times = Vec::new();
-        // The thread names itself when it starts.
+        // The thread sets its name only once it runs.
         while !matches!(times[..], [_, Some(_)]) {
             times = Threads::find(2).cpu_times().collect();
         }

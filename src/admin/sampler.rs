@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::history::{MAX_LABEL_BYTES, Point, Series, TOP_ROOMS, rounded};
 use super::process::{Memory, Threads};
-use crate::reactor::{Gauge, ReactorMetrics};
 use super::sources::Sources;
+use crate::reactor::{Gauge, ReactorMetrics};
 use crate::rooms::Room;
 
 /// Interval between samples.

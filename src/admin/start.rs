@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::guard::{Guard, MIN_TOKEN_BYTES, without_port};
 use super::app::AdminApp;
+use super::guard::{Guard, MIN_TOKEN_BYTES, without_port};
 use super::sources::Sources;
 use crate::reactor::{
     self, Admission, AdmissionLimits, BindError, ConnectionLimits, ListenAddress, Mailbox, Reactor,

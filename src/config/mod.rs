@@ -15,6 +15,7 @@ mod pages;
 mod parse;
 mod rooms;
 mod snapshot;
+pub(crate) mod threads;
 mod tuning;
 
 use clap::Args;

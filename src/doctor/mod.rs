@@ -1,18 +1,26 @@
-//! `ovation doctor`: how many connections fit on this machine, what stops first, and the exact
-//! line that changes it.
+//! `ovation doctor`: how many connections fit on this machine, which limit stops the server first,
+//! and the exact line that raises it.
 //!
-//! - `limits`: reads what bounds connections, from `/proc` and the control groups.
-//! - `resource`: what each thing allows, and what raises it; the costs of a connection.
-//! - `verdict`: all of these together: the order, the aim, what should change.
+//! - `reading`: one value of a file, which may be missing or unreadable; `cgroup`: what control
+//!   groups leave; `limits`: all readings of a machine.
+//! - `setup`: the server that is assessed, and the costs of a connection.
+//! - `resource`: how many connections each resource allows, and the `remedy` that raises it.
+//! - `notes`: remarks on readings that don't limit connections.
+//! - `assessment`: all of these together: the order, the target, the changes.
 //! - `report`: text and JSON.
 //!
-//! The limits are those of the process that asks: run it as the server would run, with the same
-//! user, unit or container. The free memory and the open files are those of the moment.
+//! The limits are those of the process that runs the doctor: run it as the server would run, with
+//! the same user, unit or container. Free memory and open files are those of the moment.
 
+mod assessment;
+mod cgroup;
 mod limits;
+mod notes;
+mod reading;
+mod remedy;
 mod report;
 mod resource;
-mod verdict;
+mod setup;
 
 use std::fmt;
 use std::io;
@@ -20,26 +28,28 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::{FdTables, MAX_CONNECTIONS, ranged, reactor_count};
+use crate::config::{MAX_CONNECTIONS, ranged, reactor_count};
 use crate::figures::whole;
+use crate::os::descriptors::FdTables;
 use crate::reactor::DEFAULT_MAX_CONNECTIONS;
 use crate::rooms::MAX_REACTORS;
-use limits::Limits;
-use report::Report;
-use resource::{Remedy, Setup};
-use verdict::{Bound, Verdict};
+use assessment::{Assessment, Bound};
+use limits::MachineLimits;
+use remedy::Remedy;
+use report::DoctorReport;
+use setup::Setup;
 
-/// Say how many connections fit on this machine, what stops first, and how to raise it
+/// Say how many connections fit on this machine, which limit stops first, and how to raise it
 ///
-/// Run it as the server would run: the limits are those of the user, unit or container that asks.
-/// Exits with 1 if --connections don't fit.
+/// Run it as the server would run: the limits are those of the user, unit or container that runs
+/// it. Exits with 1 if --connections don't fit.
 #[derive(Debug, Clone, Args)]
-pub struct DoctorArgs {
-    /// The connections that are to fit; if not given, as many as the memory holds
+pub(crate) struct DoctorArgs {
+    /// Number of connections that must fit [default: as many as fit into memory]
     #[arg(long, value_name = "N", value_parser = ranged(1, MAX_CONNECTIONS))]
     connections: Option<usize>,
 
-    /// Reactor threads of the server; one for each core if not given
+    /// Reactor threads of the server [default: one per core]
     #[arg(long, value_name = "N", value_parser = ranged(1, MAX_REACTORS))]
     reactors: Option<usize>,
 
@@ -47,26 +57,26 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "WHICH", default_value = "per-reactor")]
     fd_tables: FdTables,
 
-    /// The clients run on this machine too, such as a load generator's
+    /// Assume that the clients run on this machine too, such as a load generator
     #[arg(long)]
     both_ends: bool,
 
-    /// Print one JSON object instead of the text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 
-    /// Where the files of the machine lie
+    /// Directory that stands for the root of the machine's files
     #[arg(long, value_name = "PATH", default_value = "/", hide = true)]
     root: PathBuf,
 }
 
-/// Writes the report on this machine to `out`; whether the connections that are wanted fit, which
-/// is so if no number is.
+/// Writes the report on this machine to `out`. Returns whether the wanted connections fit; true if
+/// no number is wanted.
 ///
 /// # Errors
-/// Only those of writing: what can't be read is part of the report.
-pub fn run(args: &DoctorArgs, out: &mut impl io::Write) -> io::Result<bool> {
-    let readings = Limits::read(&args.root);
+/// Errors of writing only: a value that can't be read is part of the report.
+pub(crate) fn run(args: &DoctorArgs, out: &mut impl io::Write) -> io::Result<bool> {
+    let readings = MachineLimits::read(&args.root);
     let setup = Setup {
         reactors: reactor_count(args.reactors) as u64,
         fd_tables: args.fd_tables,
@@ -74,9 +84,9 @@ pub fn run(args: &DoctorArgs, out: &mut impl io::Write) -> io::Result<bool> {
         max_connections: Some(DEFAULT_MAX_CONNECTIONS as u64),
         wanted: args.connections.map(|wanted| wanted as u64),
     };
-    let verdict = Verdict::new(&readings, setup);
-    let report = Report {
-        verdict: &verdict,
+    let assessment = Assessment::new(&readings, setup);
+    let report = DoctorReport {
+        assessment: &assessment,
         readings: &readings,
     };
     if args.json {
@@ -86,23 +96,23 @@ pub fn run(args: &DoctorArgs, out: &mut impl io::Write) -> io::Result<bool> {
         write!(out, "{report}")?;
     }
     out.flush()?;
-    Ok(verdict.fits.unwrap_or(true))
+    Ok(assessment.fits.unwrap_or(true))
 }
 
-/// A bound that stops a server short of the connections that it is to hold.
+/// A limit that stops a server short of the connections that it must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// What the system calls the bound.
-    pub name: &'static str,
+pub(crate) struct Shortfall {
+    /// The system's name for the limit.
+    name: &'static str,
     /// How many connections it allows.
-    pub connections: u64,
+    connections: u64,
     /// How the number comes about.
-    pub why: String,
-    /// Lines any one of which raises it far enough.
-    pub remedies: Vec<String>,
+    why: String,
+    /// Lines that raise the limit far enough. Any one of them suffices.
+    remedies: Vec<String>,
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, why) = (self.name, &self.why);
         let connections = whole(self.connections);
@@ -111,7 +121,7 @@ impl fmt::Display for Warning {
     }
 }
 
-impl From<Bound> for Warning {
+impl From<Bound> for Shortfall {
     fn from(bound: Bound) -> Self {
         let line = |remedy: &Remedy| remedy.line().to_owned();
         Self {
@@ -123,13 +133,9 @@ impl From<Bound> for Warning {
     }
 }
 
-/// The bounds of this machine that don't let a server with so many reactors, whose clients are
-/// elsewhere, hold `wanted` connections; the least first.
-pub fn check(wanted: usize, reactors: usize, fd_tables: FdTables) -> Vec<Warning> {
-    warnings(&Limits::read(Path::new("/")), wanted, reactors, fd_tables)
-}
-
-fn warnings(limits: &Limits, wanted: usize, reactors: usize, fd_tables: FdTables) -> Vec<Warning> {
+/// Returns the limits of this machine that keep a server from holding `wanted` connections, the
+/// lowest first. The clients are assumed to run elsewhere.
+pub(crate) fn check(wanted: usize, reactors: usize, fd_tables: FdTables) -> Vec<Shortfall> {
     let setup = Setup {
         reactors: reactors as u64,
         fd_tables,
@@ -137,20 +143,30 @@ fn warnings(limits: &Limits, wanted: usize, reactors: usize, fd_tables: FdTables
         max_connections: None,
         wanted: Some(wanted as u64),
     };
-    let bounds = Verdict::new(limits, setup).bounds.into_iter();
+    shortfalls(&MachineLimits::read(Path::new("/")), setup)
+}
+
+fn shortfalls(limits: &MachineLimits, setup: Setup) -> Vec<Shortfall> {
+    let bounds = Assessment::new(limits, setup).bounds.into_iter();
     bounds
-        .filter(|bound| bound.connections < wanted as u64)
-        .map(Warning::from)
+        .filter(|bound| {
+            setup
+                .wanted
+                .is_some_and(|wanted| bound.connections < wanted)
+        })
+        .map(Shortfall::from)
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
     use tempfile::TempDir;
 
-    /// A made-up machine: a directory with the files of its `/proc` and `/sys`.
+    use super::*;
+
+    /// A made-up machine: a directory with its files of `/proc` and `/sys`.
     pub(super) struct Machine(TempDir);
 
     impl Machine {
@@ -204,16 +220,16 @@ mod tests {
             fs::write(path, bytes).unwrap();
         }
 
-        pub(super) fn limits(&self) -> Limits {
-            Limits::read(self.0.path())
+        pub(super) fn limits(&self) -> MachineLimits {
+            MachineLimits::read(self.0.path())
         }
     }
 
-    /// A server with its clients elsewhere, and nothing wanted of it.
+    /// A server whose clients run elsewhere, without a wanted number of connections.
     pub(super) fn setup(reactors: u64) -> Setup {
         Setup {
             reactors,
-            fd_tables: FdTables::PerReactor,
+            fd_tables: FdTables::PerThread,
             both_ends: false,
             max_connections: Some(DEFAULT_MAX_CONNECTIONS as u64),
             wanted: None,
@@ -221,22 +237,28 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_warned_of_each_bound_in_its_way() {
+    fn each_limit_below_the_wanted_number_is_a_shortfall() {
         let limits = Machine::ordinary().limits();
-        let warnings = warnings(&limits, 3_000_000, 2, FdTables::PerReactor);
-        let names: Vec<&str> = warnings.iter().map(|warning| warning.name).collect();
+        let wanting = |wanted, fd_tables| Setup {
+            max_connections: None,
+            wanted: Some(wanted),
+            fd_tables,
+            ..setup(2)
+        };
+        let found = shortfalls(&limits, wanting(3_000_000, FdTables::PerThread));
+        let names: Vec<&str> = found.iter().map(|shortfall| shortfall.name).collect();
         assert_eq!(names, ["RLIMIT_NOFILE", "fs.nr_open", "fs.file-max"]);
-        let text = warnings[2].to_string();
+        let text = found[2].to_string();
         assert!(
             text.contains("remedy: sysctl -w fs.file-max=3100000"),
             "{text}"
         );
-        assert_eq!(super::warnings(&limits, 1_000, 2, FdTables::Shared), []);
+        assert_eq!(shortfalls(&limits, wanting(1_000, FdTables::Shared)), []);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_holds_one_connection() {
-        assert_eq!(check(1, 1, FdTables::PerReactor), []);
+        assert_eq!(check(1, 1, FdTables::PerThread), []);
     }
 }

@@ -1,36 +1,38 @@
-//! The verdict for people, as text, and for programs, as one JSON object.
+//! The assessment as text for people, and as one JSON object for programs.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::limits::{Limits, Quota, Reading, UNLIMITED};
-use super::resource::Remedy;
-use super::verdict::Verdict;
-use crate::config::FdTables;
+use super::assessment::Assessment;
+use super::cgroup::Quota;
+use super::limits::MachineLimits;
+use super::reading::{Reading, UNLIMITED};
+use super::remedy::Remedy;
 use crate::figures::{memory, whole};
+use crate::os::descriptors::FdTables;
 
-/// Where lines of `sysctl` are kept.
+/// The file that keeps the settings of `sysctl`.
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-ovation.conf";
 
-/// The verdict and what it rests on.
+/// The assessment and the readings that it rests on.
 #[derive(Debug, Serialize)]
-pub(super) struct Report<'a> {
+pub(super) struct DoctorReport<'a> {
     #[serde(flatten)]
-    pub(super) verdict: &'a Verdict,
-    pub(super) readings: &'a Limits,
+    pub(super) assessment: &'a Assessment,
+    pub(super) readings: &'a MachineLimits,
 }
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for DoctorReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.readings(f)?;
         self.bounds(f)?;
         self.notes(f)?;
-        self.verdict(f)
+        self.conclusion(f)
     }
 }
 
-impl Report<'_> {
+impl DoctorReport<'_> {
     fn readings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "This machine")?;
         let rows = rows(self.readings);
@@ -42,22 +44,25 @@ impl Report<'_> {
     }
 
     fn bounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let setup = &self.verdict.setup;
+        let setup = &self.assessment.setup;
+        let reactors = match setup.reactors {
+            1 => "1 reactor".to_owned(),
+            reactors => format!("{reactors} reactors"),
+        };
         let tables = match setup.fd_tables {
-            FdTables::PerReactor => "each with its own table of descriptors",
-            FdTables::Shared => "all with one table of descriptors",
+            FdTables::PerThread => "each with its own descriptor table",
+            FdTables::Shared => "sharing one descriptor table",
         };
         let clients = if setup.both_ends {
-            "here too"
+            "on this machine too"
         } else {
             "elsewhere"
         };
         writeln!(
             f,
-            "\nConnections that fit: reactors {}, {tables}, the clients {clients}",
-            setup.reactors
+            "\nConnections that fit with {reactors}, {tables}, and the clients {clients}"
         )?;
-        let bounds = &self.verdict.bounds;
+        let bounds = &self.assessment.bounds;
         let names = bounds
             .iter()
             .map(|bound| bound.name.len())
@@ -69,19 +74,19 @@ impl Report<'_> {
             let (name, why) = (bound.name, &bound.why);
             writeln!(f, "  {name:names$}  {number:>width$}  {why}")?;
         }
-        match &self.verdict.stops_first {
+        match &self.assessment.stops_first {
             Some(stop) => writeln!(
                 f,
                 "Stops first: {}, at {} connections",
                 stop.name,
                 whole(stop.connections)
             ),
-            None => writeln!(f, "Nothing that bounds connections can be read here"),
+            None => writeln!(f, "No limit on connections can be read here"),
         }
     }
 
     fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let notes = &self.verdict.notes;
+        let notes = &self.assessment.notes;
         if notes.is_empty() {
             return Ok(());
         }
@@ -92,20 +97,20 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wanted = self.verdict.setup.wanted;
+    fn conclusion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = self.assessment.setup.wanted;
         let low = self
-            .verdict
+            .assessment
             .too_low()
             .map(|bound| (bound.name, &bound.remedies));
-        let notes = self.verdict.notes.iter();
+        let notes = self.assessment.notes.iter();
         let noted = notes.map(|note| (note.about, &note.remedies));
         let changes: Vec<_> = low.chain(noted).filter(|it| !it.1.is_empty()).collect();
         writeln!(f)?;
-        match (self.verdict.fits, wanted) {
+        match (self.assessment.fits, wanted) {
             (Some(true), Some(wanted)) => return writeln!(f, "Fits: --connections {wanted}"),
             (Some(false), Some(wanted)) => {
-                writeln!(f, "Doesn't fit: --connections {wanted}; what it needs:")?;
+                writeln!(f, "Doesn't fit: --connections {wanted}; it needs:")?;
             }
             _ if changes.is_empty() => return writeln!(f, "Nothing needs to change"),
             _ => writeln!(f, "To use all of the memory:")?,
@@ -133,8 +138,8 @@ fn write_remedy(f: &mut fmt::Formatter<'_>, or: &str, remedy: &Remedy) -> fmt::R
     }
 }
 
-/// Every reading by the name that the system gives it.
-fn rows(limits: &Limits) -> Vec<(&'static str, String)> {
+/// Returns every reading under the name that the system gives it.
+fn rows(limits: &MachineLimits) -> Vec<(&'static str, String)> {
     let ports = |&[first, last]: &[u64; 2]| format!("{first} to {last}");
     let pages = |[low, pressure, high]: &[u64; 3]| {
         let numbers = [low, pressure, high].map(|it| whole(*it));
@@ -222,16 +227,16 @@ mod tests {
 
     fn report(machine: &Machine, wanted: Option<u64>) -> (String, serde_json::Value) {
         let limits = machine.limits();
-        let setup = super::super::resource::Setup { wanted, ..setup(2) };
-        let report = Report {
-            verdict: &Verdict::new(&limits, setup),
+        let setup = super::super::setup::Setup { wanted, ..setup(2) };
+        let report = DoctorReport {
+            assessment: &Assessment::new(&limits, setup),
             readings: &limits,
         };
         (report.to_string(), serde_json::to_value(&report).unwrap())
     }
 
     #[test]
-    fn text_and_json_say_the_same() {
+    fn text_and_json_contain_the_same_facts() {
         let (text, json) = report(&Machine::ordinary(), Some(2_000_000));
         assert!(
             text.contains("Stops first: RLIMIT_NOFILE, at 38,554"),
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_setting_comes_with_its_file() {
+    fn a_kernel_setting_is_shown_with_its_file() {
         let machine = Machine::ordinary();
         machine.write("proc/sys/fs/epoll/max_user_watches", "1000\n");
         let (text, _) = report(&machine, Some(2_000));
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_is_unreadable_are_told_apart() {
+    fn missing_and_unreadable_values_are_told_apart() {
         let machine = Machine::ordinary();
         machine.write("proc/sys/fs/nr_open", "x\n");
         let (text, json) = report(&machine, None);
@@ -279,14 +284,14 @@ mod tests {
                 .unwrap()
                 .to_owned()
         };
-        let expected = "unreadable: /proc/sys/fs/nr_open: has another form than expected";
+        let expected = "unreadable: /proc/sys/fs/nr_open: has an unexpected format";
         assert!(line("fs.nr_open").ends_with(expected), "{text}");
         assert!(line("net.netfilter.nf_conntrack_max").ends_with("not on this machine"));
         assert!(json["readings"]["nr_open"]["unreadable"].is_string());
     }
 
     #[test]
-    fn a_machine_that_says_nothing_gets_a_report() {
+    fn a_machine_without_readings_gets_a_report() {
         let (text, _) = report(&Machine::empty(), None);
         assert!(text.contains("Stops first: --max-connections"), "{text}");
         assert!(text.ends_with("Nothing needs to change\n"), "{text}");

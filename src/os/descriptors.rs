@@ -1,62 +1,125 @@
-//! A table of file descriptors for each reactor. One of the crate's homes of `unsafe`.
+//! A table of file descriptors for each thread. Contains `unsafe` code.
 //!
 //! On Linux a thread can leave the table that it shares with the other threads of its process
-//! (`unshare(CLONE_FILES)`): it goes on with a copy of its own. RLIMIT_NOFILE then bounds each
-//! reactor and not all of them together, and accepting and closing contend for no common lock.
+//! (`unshare(CLONE_FILES)`) and continue with a copy of that table. RLIMIT_NOFILE then bounds each
+//! thread instead of all threads together, and accepting and closing contend for no common lock.
 //!
-//! A descriptor is a number that means something in one table only, so it must be clear at every
-//! time who may use which number where:
+//! A descriptor is a number that has a meaning only within one table. Two kinds of threads leave
+//! the common table, and both follow rules that keep each number's meaning clear.
 //!
-//! - Before any thread leaves, the main thread makes all that is shared: standard streams, the
-//!   snapshot file, the bells. Every table has a copy of these under the same number. They are
-//!   dropped by the main thread alone, after it has joined the reactors, so no number is closed
-//!   in a table in which it has come to mean something else.
-//! - It also makes each reactor's poll and listeners, and moves them to the reactor's thread. That
-//!   thread leaves ([`leave`]) and closes its copies of the other reactors' polls and listeners.
-//!   A copy left open would keep a listener alive after its reactor closed it: the kernel would go
-//!   on queueing connections that nobody accepts.
-//! - When all have left, the main thread closes its own copies of what it moved away
-//!   ([`close_copies`]), and only then do the reactors begin. One that could not leave goes on in
-//!   the main thread's table, of which nobody takes a copy any more.
-//! - The signal handler's pair of sockets and the statistics of TCP are among what is shared.
-//! - Everything else of a reactor (sockets, the spare descriptors) is made after it has left, and
-//!   is dropped on its thread. When the thread ends, the kernel closes its table and all in it.
+//! # Reactors of a server
+//!
+//! - Before any thread leaves, the main thread creates everything that is shared: standard streams,
+//!   the snapshot file, the reactors' mailboxes, the signal handler's pair of sockets, the file
+//!   with the statistics of TCP. Every table has a copy of these under the same number. Only the
+//!   main thread drops them, after it has joined the reactors. So no shared number is closed in a
+//!   table where it has come to mean something else.
+//! - The main thread also creates each reactor's poll and listeners and moves them to the reactor's
+//!   thread. That thread leaves the table ([`unshare_table`]) and closes its copies of the other
+//!   reactors' polls and listeners. A copy left open would keep a listener alive after its reactor
+//!   closed it, and the kernel would keep queueing connections that no reactor accepts.
+//! - Once all reactors have left, the main thread closes its own copies of everything it moved away
+//!   ([`close_copies`]). Only then do the reactors begin. A reactor that could not leave continues
+//!   in the main thread's table, which is not copied again.
+//! - A reactor creates all its other descriptors (sockets, reserve descriptors) after it has left,
+//!   and drops them on its own thread. When the thread ends, the kernel closes its table and
+//!   everything in it.
+//!
+//! # Workers of a swarm
+//!
+//! - A worker leaves the table as the first act of its thread. It owns no descriptor before that
+//!   call and receives none afterwards: it exchanges only atomics with the conductor.
+//! - A worker creates and drops its poll and its sockets on its own thread. The thread returns plain
+//!   numbers.
+//! - A worker never uses the copies that its table starts with. The kernel closes them when the
+//!   thread ends. Until then a socket that another thread closes stays open; the main thread of a
+//!   swarm has no sockets.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::RawFd;
 
-/// Gives the calling thread its own table, without `foreign`: what was moved to other threads.
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Which threads share a table of file descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FdTables {
+    /// Each reactor has its own table.
+    // The load generator has worker threads instead; its command line says `per-thread`.
+    #[value(name = "per-reactor")]
+    #[serde(rename = "per-reactor")]
+    PerThread,
+    /// All threads share one table.
+    Shared,
+}
+
+/// Gives the calling thread a table of its own, without `foreign`: descriptors that were moved to
+/// other threads.
 ///
 /// # Errors
-/// What the operating system says; the table is then shared as before, with nothing closed.
+/// The error of unshare(2). The table is then still shared, and nothing has been closed.
 #[cfg(target_os = "linux")]
-pub(crate) fn leave(foreign: &[RawFd]) -> io::Result<()> {
+pub(crate) fn unshare_table(foreign: &[RawFd]) -> io::Result<()> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
-    // SAFETY: leaving the table must not make a descriptor that this thread uses mean something
-    // else. It doesn't: the copy has the same numbers, and what this thread shares with others is
-    // not closed or replaced by any of them before this thread has ended (see the module's text).
+
+    // SAFETY: after this call, no descriptor that one thread uses may mean something else to
+    // another thread. The copy starts with the same numbers as the original. Every number that
+    // this thread goes on using refers to something shared, and no thread closes or replaces it
+    // before this thread has ended. Every number created later, in either table, is used only by
+    // threads of that table. The module's documentation shows this for both callers.
     unsafe { unshare_unsafe(UnshareFlags::FILES)? };
     close_copies(foreign);
     Ok(())
 }
 
-/// Elsewhere there is one table for all.
+/// Fails: outside Linux all threads of a process share one table.
 ///
 /// # Errors
 /// Always.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn leave(_foreign: &[RawFd]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(crate) fn unshare_table(_foreign: &[RawFd]) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "separate descriptor tables need Linux",
+    ))
 }
 
-/// Closes numbers in the table of the calling thread whose owners live on threads that have left
-/// it.
-pub(crate) fn close_copies(numbers: &[RawFd]) {
-    for number in numbers {
-        // SAFETY: the owner of this number was moved to a thread that uses another table, so
-        // nothing in this table owns or uses it; and it is open here, since this table has had it
-        // from before the threads parted, and nobody else closes it.
-        unsafe { rustix::io::close(*number) };
+/// Closes descriptors in the calling thread's table whose owners live on threads that have left
+/// this table.
+pub(crate) fn close_copies(descriptors: &[RawFd]) {
+    for descriptor in descriptors {
+        // SAFETY: the owner of this descriptor was moved to a thread that uses another table, so
+        // nothing in this table owns or uses the number. It is open here, since this table has had
+        // it from before the threads parted, and only this call closes it.
+        unsafe { rustix::io::close(*descriptor) };
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn is_open_here(descriptor: RawFd) -> bool {
+        let path = PathBuf::from(format!("/proc/thread-self/fd/{descriptor}"));
+        path.symlink_metadata().is_ok()
+    }
+
+    #[test]
+    fn an_unshared_table_lacks_foreign_descriptors() {
+        let (kept, foreign) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let numbers = [&kept, &foreign].map(File::as_raw_fd);
+        let outcome = std::thread::spawn(move || {
+            unshare_table(&numbers[1..]).unwrap();
+            numbers.map(is_open_here)
+        });
+        assert_eq!(outcome.join().unwrap(), [true, false]);
+        assert_eq!(numbers.map(is_open_here), [true, true]);
     }
 }

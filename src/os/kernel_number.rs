@@ -1,4 +1,4 @@
-//! Numbers of the kernel that bound the server, asked for once in a while by whoever needs them.
+//! Numbers of the kernel that bound the server, read again at a bounded rate.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,24 +6,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// More than any of the files has before the number that is wanted.
+/// Bytes read from a file. In each file the number lies within them.
 const READ_BYTES: usize = 1024;
 
-/// One number of a file of the kernel. The file is opened before the reactors have tables of
-/// descriptors of their own: it must be readable when those are full.
+/// A number in a file of the kernel. The file is opened before the reactors leave the common table
+/// of descriptors, so that it can be read even when their tables are full.
 #[derive(Debug)]
 pub(crate) struct KernelNumber {
     file: Option<File>,
     parse: fn(&str) -> Option<u64>,
-    /// How often the kernel is asked at most, by all reactors together.
+    /// Minimum time between two reads of the file, over all reactors.
     interval: Duration,
-    asked: Mutex<Option<Instant>>,
+    read_at: Mutex<Option<Instant>>,
     last: AtomicU64,
 }
 
 impl KernelNumber {
-    /// The number that `parse` finds in the file at `path`; `unknown` until it has been read, and
-    /// where there is none.
+    /// Opens the file at `path`, in which `parse` finds the number. The number is `unknown` until
+    /// the file has been read, and for ever if there is no such file.
     pub(crate) fn new(
         path: &str,
         parse: fn(&str) -> Option<u64>,
@@ -34,26 +34,26 @@ impl KernelNumber {
             file: File::open(path).ok(),
             parse,
             interval,
-            asked: Mutex::new(None),
+            read_at: Mutex::new(None),
             last: AtomicU64::new(unknown),
         }
     }
 
-    /// The number as it was at most one interval ago.
+    /// Returns the number, which is at most one interval old.
     pub(crate) fn get(&self, now: Instant) -> u64 {
-        // Whoever finds the lock taken uses what the holder last knew.
-        if let Ok(mut asked) = self.asked.try_lock()
-            && asked.is_none_or(|at| now.saturating_duration_since(at) >= self.interval)
+        // A caller that finds the lock taken uses the last number instead of waiting.
+        if let Ok(mut read_at) = self.read_at.try_lock()
+            && read_at.is_none_or(|at| now.saturating_duration_since(at) >= self.interval)
         {
-            *asked = Some(now);
-            if let Some(number) = self.ask() {
+            *read_at = Some(now);
+            if let Some(number) = self.read() {
                 self.last.store(number, Ordering::Relaxed);
             }
         }
         self.last.load(Ordering::Relaxed)
     }
 
-    fn ask(&self) -> Option<u64> {
+    fn read(&self) -> Option<u64> {
         let mut text = [0; READ_BYTES];
         let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
         (self.parse)(std::str::from_utf8(&text[..length]).ok()?)
@@ -62,11 +62,12 @@ impl KernelNumber {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
 
+    use super::*;
+
     #[test]
-    fn the_kernel_is_not_asked_again_at_once() {
+    fn the_file_is_read_once_an_interval() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"7").unwrap();
         let interval = Duration::from_millis(5);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_stays_unknown() {
+    fn a_missing_file_leaves_the_number_unknown() {
         let nowhere = "/proc/nowhere";
         let number = KernelNumber::new(nowhere, |text| text.parse().ok(), Duration::ZERO, 3);
         assert_eq!(number.get(Instant::now()), 3);

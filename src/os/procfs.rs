@@ -1,16 +1,22 @@
-//! The form of the files under `/proc` that have a name and a value on each line.
+//! Formats of files under `/proc`: lines of a name and a value, and plain numbers.
 
-/// What stands behind `NAME:` on the first line that begins so.
+/// Returns the value of the first line `NAME: value`.
 pub(crate) fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .map(str::trim)
 }
 
-/// The value of a line `NAME:  123 kB`.
+/// Returns the value of a line `NAME:  123 kB`.
 pub(crate) fn kib_of(text: &str, name: &str) -> Option<u64> {
     let value = value_of(text, name)?.strip_suffix("kB")?;
     value.trim().parse().ok()
+}
+
+/// Parses exactly `N` numbers with white space between them.
+pub(crate) fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
+    let words: Result<Vec<u64>, _> = text.split_whitespace().map(str::parse).collect();
+    words.ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -24,5 +30,13 @@ mod tests {
         assert_eq!(kib_of(text, "Sla"), None);
         assert_eq!(kib_of(text, "CapEff"), None);
         assert_eq!(value_of(text, "CapEff"), Some("00ff"));
+    }
+
+    #[test]
+    fn only_the_expected_count_of_numbers_is_parsed() {
+        assert_eq!(numbers("1\t2\n"), Some([1, 2]));
+        assert_eq!(numbers::<3>("1 2\n"), None);
+        assert_eq!(numbers::<1>("1 2\n"), None);
+        assert_eq!(numbers::<1>("-1"), None);
     }
 }

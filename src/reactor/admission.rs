@@ -14,13 +14,12 @@ use thiserror::Error;
 use super::address_counts::{AddressCounts, household};
 use super::log_throttle::LogThrottle;
 use crate::os::kernel_number::KernelNumber;
-use crate::os::procfs::kib_of;
+use crate::os::meminfo;
 
 /// Default maximum number of connections of all reactors together.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
 /// Default share of the machine's memory that must be available to admit a connection, in percent.
 pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
-const MEMINFO: &str = "/proc/meminfo";
 /// Minimum time between two readings of the available memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -82,9 +81,6 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// Words for the log: what a [`TurnAway`] means to the operator.
-pub type Explain = fn(&TurnAway) -> String;
-
 /// The decision which connections to let in, shared by all reactors.
 #[derive(Debug)]
 pub struct Admission {
@@ -94,7 +90,8 @@ pub struct Admission {
     /// Memory that must be available, in KiB.
     min_free_kib: u64,
     free_kib: KernelNumber,
-    explain: Explain,
+    /// Words for the operator.
+    explain: fn(&TurnAway) -> String,
     throttles: [LogThrottle; TurnAway::COUNT],
 }
 
@@ -106,15 +103,20 @@ impl Default for Admission {
 
 impl Admission {
     /// Admits connections within `limits`. `explain` words the log lines about the others.
-    pub fn new(limits: AdmissionLimits, explain: Explain) -> Self {
-        let meminfo = std::fs::read_to_string(MEMINFO).unwrap_or_default();
-        let total_kib = kib_of(&meminfo, "MemTotal").unwrap_or(0);
+    pub fn new(limits: AdmissionLimits, explain: fn(&TurnAway) -> String) -> Self {
+        let text = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
+        let total_kib = meminfo::total_kib(&text).unwrap_or(0);
         Self {
             max_connections: limits.max_connections,
             open: AtomicUsize::new(0),
             per_address: limits.max_per_address.map(AddressCounts::new),
             min_free_kib: total_kib * u64::from(limits.min_free_memory_percent) / 100,
-            free_kib: KernelNumber::new(MEMINFO, available_kib, MEMORY_INTERVAL, u64::MAX),
+            free_kib: KernelNumber::new(
+                meminfo::PATH,
+                meminfo::available_kib,
+                MEMORY_INTERVAL,
+                u64::MAX,
+            ),
             explain,
             throttles: Default::default(),
         }
@@ -138,7 +140,7 @@ impl Admission {
 
     fn memory_short(&self, now: Instant) -> Option<TurnAway> {
         let is_short = self.free_kib.get(now) < self.min_free_kib;
-        is_short.then(|| TurnAway::MemoryShort(self.min_free_kib / 1024))
+        is_short.then_some(TurnAway::MemoryShort(self.min_free_kib / 1024))
     }
 
     fn enter(&self) -> Result<(), TurnAway> {
@@ -252,10 +254,6 @@ impl Gate {
     }
 }
 
-fn available_kib(meminfo: &str) -> Option<u64> {
-    kib_of(meminfo, "MemAvailable")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,9 +306,6 @@ mod tests {
             let short = gate.admit_peer(None, now);
             assert!(matches!(short, Err(TurnAway::MemoryShort(_))), "{short:?}");
         }
-        let meminfo = "MemTotal: 24683520 kB\nMemFree: 1 kB\nMemAvailable: 23648000 kB\n";
-        assert_eq!(available_kib(meminfo), Some(23_648_000));
-        assert_eq!(available_kib("MemFree: 1 kB\n"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::protocol::websocket::close::CloseCode;
 
 /// Why the reactor ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
+pub(super) enum CloseReason {
     /// The client closed, with a close frame or without.
     Client,
     /// An HTTP exchange was over.

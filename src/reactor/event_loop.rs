@@ -20,7 +20,7 @@ use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::metrics::ReactorMetrics;
 use super::sweep::Sweep;
-use crate::os::memory;
+use crate::os::allocator;
 
 /// Size of the read buffer, in bytes, and a connection's share of a turn.
 pub(super) const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -215,7 +215,7 @@ impl<A: App> Reactor<A> {
         if has_halved || (open == 0 && self.owes_memory) {
             self.peak = open;
             self.owes_memory = open > 0;
-            memory::trim();
+            allocator::trim();
         }
     }
 

@@ -32,13 +32,9 @@ mod watchers;
 pub(crate) use app::RoomsApp;
 pub use encoded::Encoded;
 pub(crate) use fanout::DISMISSALS;
-pub use limits::{
-    DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS, RoomLimits,
-};
+pub use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS, RoomLimits};
 pub use room::{Counts, Room, RoomError};
-pub use route::{
-    DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES, RoomName, RouteError, Router,
-};
+pub use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES, RoomName, RouteError, Router};
 pub(crate) use shared::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK, RoomNotice, Shared};
 pub use table::{RoomHandle, RoomTable};
 pub(crate) use tcp_memory::{DEFAULT_IN_FLIGHT_PERCENT, TcpMemory};

@@ -128,7 +128,10 @@ mod tests {
             ("/parties/main/100%", room("main", "100%")),
             ("http://host:1/party/talk?q", room("main", "talk")),
             ("/parties/main/%ff", Err(RouteError::Malformed)),
-            ("/parties/other/talk", Err(RouteError::UnknownParty("other".into()))),
+            (
+                "/parties/other/talk",
+                Err(RouteError::UnknownParty("other".into())),
+            ),
             ("/parties/main/", Err(RouteError::NotFound)),
             ("/parties/main", Err(RouteError::NotFound)),
             ("/party/", Err(RouteError::NotFound)),

@@ -139,11 +139,7 @@ impl RoomTable {
     pub fn hibernate(&self) {
         let now = Instant::now();
         let mut rooms = self.rooms();
-        while rooms
-            .idle
-            .front()
-            .is_some_and(|(until, _)| *until <= now)
-        {
+        while rooms.idle.front().is_some_and(|(until, _)| *until <= now) {
             rooms.hibernate_first();
         }
     }

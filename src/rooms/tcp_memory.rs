@@ -14,6 +14,7 @@
 use std::time::{Duration, Instant};
 
 use crate::os::kernel_number::KernelNumber;
+use crate::os::tcp;
 use crate::reactor::LogThrottle;
 
 /// Default share of `tcp_mem`'s pressure mark that TCP may use before fan-outs pause, in percent.
@@ -35,13 +36,13 @@ pub(crate) struct TcpMemory {
 impl TcpMemory {
     /// Limits the memory to `percent` of the pressure mark; 0 for no limit.
     pub(crate) fn new(percent: u8) -> Self {
-        let tcp_mem = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
-        let mark = tcp_mem.and_then(|text| pressure_mark(&text));
+        let tcp_mem = std::fs::read_to_string(tcp::TCP_MEM_PATH).ok();
+        let mark = tcp_mem.and_then(|text| tcp::pressure_mark(&text));
         Self {
             limit_pages: mark
                 .filter(|_| percent > 0)
                 .map(|pages| pages * u64::from(percent) / 100),
-            used_pages: KernelNumber::new("/proc/net/sockstat", tcp_pages, CHECK_INTERVAL, 0),
+            used_pages: KernelNumber::new(tcp::SOCKSTAT_PATH, tcp::memory_pages, CHECK_INTERVAL, 0),
             throttle: LogThrottle::default(),
         }
     }
@@ -61,31 +62,9 @@ impl TcpMemory {
     }
 }
 
-/// The pressure mark: the second of the three numbers of `tcp_mem`.
-fn pressure_mark(text: &str) -> Option<u64> {
-    text.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The number after `mem` in the TCP line of `/proc/net/sockstat`.
-fn tcp_pages(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-    let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
-    words.nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_numbers_of_the_kernel_are_found() {
-        assert_eq!(pressure_mark("287901\t383869\t575802\n"), Some(383_869));
-        assert_eq!(pressure_mark(""), None);
-        let sockstat =
-            "sockets: used 215\nTCP: inuse 4 orphan 0 tw 9 alloc 8 mem 17\nUDP: inuse 1 mem 0\n";
-        assert_eq!(tcp_pages(sockstat), Some(17));
-        assert_eq!(tcp_pages("UDP: inuse 1 mem 3\n"), None);
-    }
 
     #[test]
     fn memory_is_never_high_without_a_limit() {

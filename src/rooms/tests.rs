@@ -1,4 +1,7 @@
-//! Rooms by their promises: exact counts, first seen first, each change told once.
+//! Rooms by their promises: exact counts, first seen first, one notice for each change.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::store::{Store, StoreLimits};
@@ -25,7 +28,7 @@ fn kinds_are_shown_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn the_counts_are_encoded_once_for_a_version() {
+fn counts_are_encoded_once_per_version() {
     let table = table(RoomLimits::default());
     let room = table.enter("main", "talk", None);
     let first = room.counts();
@@ -40,31 +43,31 @@ fn the_counts_are_encoded_once_for_a_version() {
 }
 
 #[test]
-fn each_watcher_is_told_once_until_it_attends() {
+fn a_watcher_is_notified_once_until_it_acknowledges() {
     let table = table(RoomLimits::default());
     let handles = [0, 1, 64, 255].map(|reactor| table.enter("main", "talk", Some(reactor)));
-    let told = |by| handles[0].publish(by).collect::<Vec<_>>();
-    assert_eq!(told(Some(1)), [0, 64, 255]);
-    assert_eq!(told(Some(0)), [1]);
-    assert_eq!(told(None), [0; 0]);
-    handles[0].attend(64);
-    assert_eq!(told(None), [64]);
+    let notified = |by| handles[0].publish(by).collect::<Vec<_>>();
+    assert_eq!(notified(Some(1)), [0, 64, 255]);
+    assert_eq!(notified(Some(0)), [1]);
+    assert_eq!(notified(None), [0; 0]);
+    handles[0].acknowledge_counts(64);
+    assert_eq!(notified(None), [64]);
     let again = table.enter("main", "talk", Some(2));
-    assert!(told(None).contains(&2));
+    assert!(notified(None).contains(&2));
     drop(again);
     let _again = table.enter("main", "talk", Some(2));
     assert!(
-        told(None).contains(&2),
-        "told before it left, and not since"
+        notified(None).contains(&2),
+        "notified before it left, and not since"
     );
     let [first, ..] = handles;
-    first.attend(255);
+    first.acknowledge_counts(255);
     drop(table.enter("main", "talk", Some(255)));
     assert_eq!(first.publish(None).collect::<Vec<_>>(), [0; 0]);
 }
 
 #[test]
-fn limits_hold_and_cost_no_kind_that_is_there() {
+fn limits_on_kinds_hold_and_spare_existing_kinds() {
     let table = table(RoomLimits {
         max_kinds: 2,
         allowed_kinds: Some(["a", "b", "c"].map(String::from).to_vec()),
@@ -80,7 +83,7 @@ fn limits_hold_and_cost_no_kind_that_is_there() {
 }
 
 #[test]
-fn a_room_that_nobody_uses_leaves_memory_and_comes_back() {
+fn an_unused_room_hibernates_and_comes_back() {
     let table = table(RoomLimits {
         grace: Duration::ZERO,
         ..RoomLimits::default()
@@ -98,37 +101,37 @@ fn a_room_that_nobody_uses_leaves_memory_and_comes_back() {
 }
 
 #[test]
-fn a_room_with_counts_rests_before_it_leaves_and_no_more_rest_than_may() {
-    const RESTING: usize = 3;
+fn rooms_stay_idle_for_a_time_within_their_limit() {
+    const IDLE: usize = 3;
     let table = table(RoomLimits {
         grace: Duration::from_millis(20),
-        max_resting_rooms: RESTING,
+        max_idle_rooms: IDLE,
         ..RoomLimits::default()
     });
     drop(table.enter("main", "empty", None));
-    assert!(table.is_empty(), "there is nothing to rest");
+    assert!(table.is_empty(), "a room without counts does not stay");
     for number in 0..10 {
         let room = table.enter("main", &number.to_string(), None);
         room.counter("love").unwrap().add(number);
     }
-    assert_eq!(table.len(), RESTING);
+    assert_eq!(table.len(), IDLE);
     let used = table.enter("main", "9", None);
     let end = table.next_hibernation().unwrap() + Duration::from_millis(30);
     while std::time::Instant::now() < end {
         table.hibernate();
         std::thread::yield_now();
     }
-    assert_eq!(table.len(), 1, "all but the one that is used have left");
+    assert_eq!(table.len(), 1, "every room but the used one has left");
     assert_eq!(table.next_hibernation(), None);
     assert_eq!(json(&used), r#"{"love":9}"#);
     assert_eq!(json(&table.enter("main", "5", None)), r#"{"love":5}"#);
 }
 
 #[test]
-fn a_room_that_somebody_is_in_is_not_removed() {
+fn a_used_room_does_not_expire() {
     let store = Arc::new(Store::anonymous(&StoreLimits::default()).unwrap());
     let table = RoomTable::new(Arc::clone(&store), RoomLimits::default());
-    for name in ["used", "resting", "gone"] {
+    for name in ["used", "idle", "gone"] {
         let room = table.enter("main", name, None);
         room.counter("love").unwrap().add(3);
     }
@@ -137,16 +140,16 @@ fn a_room_that_somebody_is_in_is_not_removed() {
     assert_eq!(
         table.remove_inactive_since(u32::MAX),
         0,
-        "it has just counted"
+        "the rooms have just counted"
     );
     store.flush().unwrap();
     assert_eq!(table.remove_inactive_since(u32::MAX), 2);
     assert_eq!(json(&used), r#"{"love":3}"#);
-    assert_eq!(json(&table.enter("main", "resting", None)), "{}");
+    assert_eq!(json(&table.enter("main", "idle", None)), "{}");
 }
 
 #[test]
-fn threads_that_meet_in_a_new_room_count_on_one_counter() {
+fn threads_in_a_new_room_share_one_counter() {
     let table = table(RoomLimits::default());
     std::thread::scope(|scope| {
         for reactor in 0..4 {
@@ -175,24 +178,28 @@ fn a_message_has_two_forms() {
 }
 
 #[test]
-fn members_are_counted_and_told_only_where_somebody_wants_to_know() {
+fn presence_is_notified_only_where_it_is_watched() {
     let table = table(RoomLimits::default());
     let room = table.enter("main", "talk", Some(0));
-    assert_eq!(room.member_came().count(), 0);
-    room.watch_members(3);
-    assert_eq!(room.member_came().collect::<Vec<_>>(), [3]);
-    assert_eq!(room.member_came().count(), 0, "told, and not attended yet");
-    assert_eq!(room.here().1.json(), br#"{"$here":3}"#);
-    room.attend_members(3);
+    assert_eq!(room.member_joined().count(), 0);
+    room.watch_presence(3);
+    assert_eq!(room.member_joined().collect::<Vec<_>>(), [3]);
+    assert_eq!(
+        room.member_joined().count(),
+        0,
+        "notified, and not acknowledged yet"
+    );
+    assert_eq!(room.presence().1.json(), br#"{"$here":3}"#);
+    room.acknowledge_presence(3);
     assert_eq!(room.member_left().collect::<Vec<_>>(), [3]);
     assert_eq!(room.members(), 2);
-    room.attend_members(3);
-    room.unwatch_members(3);
+    room.acknowledge_presence(3);
+    room.unwatch_presence(3);
     assert_eq!(room.member_left().count(), 0);
 }
 
 #[test]
-fn a_reset_is_a_change_like_any_other() {
+fn a_reset_is_published_like_any_change() {
     let table = table(RoomLimits::default());
     let room = table.enter("main", "talk", Some(2));
     room.counter("love").unwrap().add(7);

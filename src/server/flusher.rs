@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Ended;
+use super::supervisor::EndGuard;
 use crate::rooms::RoomTable;
 use crate::store::{Problem, SLOW, Store};
 
@@ -19,7 +19,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How the flusher works.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct FlusherSettings {
     /// The least time between two flushes.
     pub(super) flush_interval: Duration,
     /// After how long a quiet room is removed, if it is.
@@ -32,8 +32,8 @@ pub(super) struct Settings {
 pub(super) fn spawn(
     store: &Arc<Store>,
     table: &Arc<RoomTable>,
-    settings: Settings,
-    ended: Ended,
+    settings: FlusherSettings,
+    ended: EndGuard,
 ) -> io::Result<JoinHandle<()>> {
     let flusher = Flusher {
         store: Arc::clone(store),
@@ -51,7 +51,7 @@ pub(super) fn spawn(
 }
 
 /// Starts the watcher, which ends likewise.
-pub(super) fn spawn_watcher(store: &Arc<Store>, ended: Ended) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn_watcher(store: &Arc<Store>, ended: EndGuard) -> io::Result<JoinHandle<()>> {
     let store = Arc::clone(store);
     thread::Builder::new()
         .name("watcher".to_owned())
@@ -86,7 +86,7 @@ fn log_changes(logged: &mut Vec<Problem>, problems: Vec<Problem>) {
 struct Flusher {
     store: Arc<Store>,
     table: Arc<RoomTable>,
-    settings: Settings,
+    settings: FlusherSettings,
     /// What was wrong when it was last looked at, and has been logged.
     problems: Vec<Problem>,
     next_expiry: Instant,

@@ -50,7 +50,7 @@ impl Handover {
         self.starts.push(start);
         Departure {
             reactor,
-            foreign: (self.tables == FdTables::PerReactor).then(|| self.foreign_to(reactor)),
+            foreign: (self.tables == FdTables::PerThread).then(|| self.foreign_to(reactor)),
             left: self.left.clone(),
             begin,
         }
@@ -83,7 +83,10 @@ impl Departure {
     /// Leaves the common table, if the reactor is to have its own, and waits until all reactors
     /// have.
     pub(super) fn leave(self) {
-        let has_left = match self.foreign.map(|foreign| descriptors::leave(&foreign)) {
+        let has_left = match self
+            .foreign
+            .map(|foreign| descriptors::unshare_table(&foreign))
+        {
             None => false,
             Some(Ok(())) => true,
             Some(Err(error)) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::ServeArgs;
 use crate::doctor;
-use crate::os::{descriptors, memory};
+use crate::os::{allocator, descriptor_limit};
 use crate::store::{OpenError, OpenReport, Store};
 
 /// A server with an open store.
@@ -20,10 +20,10 @@ impl Opened {
     /// [`OpenError`] if the snapshot can't be opened.
     pub(super) fn open(args: &ServeArgs) -> Result<Self, OpenError> {
         // Every connection is a descriptor.
-        if let Err(error) = descriptors::raise_limit() {
+        if let Err(error) = descriptor_limit::raise() {
             tracing::warn!(%error, "could not raise the limit on open files");
         }
-        memory::keep_little_free_memory();
+        allocator::keep_little_free_memory();
         warn_of_bounds(args);
         let store = Arc::new(open_store(args)?);
         Ok(Self { store })

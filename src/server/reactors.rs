@@ -46,7 +46,11 @@ impl Reactors {
                 departure: handover.departure(number),
                 end: supervisor.guard("a reactor panicked"),
             };
-            threads.push(start.spawn().map_err(ServeError::system("start a reactor"))?);
+            threads.push(
+                start
+                    .spawn()
+                    .map_err(ServeError::system("start a reactor"))?,
+            );
         }
         handover.complete();
         Ok(Self {

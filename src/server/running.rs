@@ -12,7 +12,7 @@ use super::reactors::{ReactorSettings, Reactors};
 use super::report;
 use super::supervisor::Supervisor;
 use crate::admin::{AdminThread, Sources};
-use crate::config::{ServeArgs, advice};
+use crate::config::ServeArgs;
 use crate::protocol::http::Origins;
 use crate::reactor::{ListenAddress, Mailbox, ReactorParts};
 use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
@@ -77,7 +77,7 @@ impl Running {
             metrics: reactors.metrics.clone(),
             admission: Arc::clone(&settings.admission),
             store: Arc::clone(&store),
-            explain: advice::snapshot::problem,
+            explain: |problem| problem.message.clone(),
         };
         let admin = bound.admin.map(|admin| admin.spawn(sources)).transpose();
         Ok(Self {

@@ -1,7 +1,14 @@
 //! The command line of `ovation swarm`.
 
-use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::os::descriptors::FdTables;
+
+const PER_THREAD: &str = "per-thread";
+const SHARED: &str = "shared";
 
 /// Load a server with thousands to millions of connections and measure it.
 ///
@@ -49,7 +56,7 @@ pub(super) struct CommonArgs {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(super) threads: Option<u16>,
     /// One table of file descriptors a thread or one for all [default: shared while it suffices]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = fd_tables())]
     pub(super) fd_tables: Option<FdTables>,
     /// Spread source addresses over 127.0.0.0/8, 10,000 connections each
     #[arg(long, value_enum, default_value_t = SourceSpread::Auto)]
@@ -71,12 +78,23 @@ pub(super) struct CommonArgs {
     pub(super) i_own_this_server: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum FdTables {
-    /// Each thread has its own, so that RLIMIT_NOFILE bounds a thread and not the process (Linux).
-    PerThread,
-    /// All threads share the process's.
-    Shared,
+/// The values of `--fd-tables`. The server's flag of this name has the same meaning and calls
+/// `per-thread` `per-reactor`.
+fn fd_tables() -> impl TypedValueParser<Value = FdTables> {
+    let values = [
+        PossibleValue::new(PER_THREAD).help(
+            "Each thread has its own, so that RLIMIT_NOFILE bounds a thread instead of the \
+             process (Linux)",
+        ),
+        PossibleValue::new(SHARED).help("All threads share the table of the process"),
+    ];
+    PossibleValuesParser::new(values).map(|value| {
+        if value == PER_THREAD {
+            FdTables::PerThread
+        } else {
+            FdTables::Shared
+        }
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,8 +3,8 @@
 use super::SwarmError;
 use super::board::{Board, Figures, Phase};
 use super::plan::{Activity, Plan};
-use super::procfs::{KernelSample, ProcessSample};
 use super::report::Report;
+use super::sample::{KernelSample, ProcessSample};
 use super::summary::{Connected, Measured, Moment, Outcome};
 use super::worker::{self, Tally};
 use indicatif::{ProgressBar, ProgressStyle};

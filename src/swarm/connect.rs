@@ -1,8 +1,8 @@
 //! Opening connections: sockets with spread source addresses, begun at a bounded pace.
 
 use super::plan::Plan;
-use super::sys;
 use super::target::source_address;
+use crate::os::tcp;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind};
@@ -89,7 +89,7 @@ impl Connector {
             socket.set_tcp_nodelay(true)?;
         }
         if let Some(spread) = &mut self.spread {
-            sys::choose_port_at_connect(&socket)?;
+            tcp::choose_port_at_connect(&socket)?;
             socket.bind(&spread.next())?;
         }
         match socket.connect(&self.target.into()) {

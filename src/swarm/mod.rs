@@ -11,9 +11,8 @@
 //! conduct   the conductor: phases of each mode    worker   one thread's event loop
 //! connect   opening sockets, source addresses     client   one connection's state
 //! flood     pipelining senders                    wire     heads, frames and counts, without sockets
-//! procfs    memory and CPU from /proc             summary  from samples to the report
+//! sample    memory and CPU from /proc             summary  from samples to the report
 //! report    JSON and table                        suite    several servers side by side
-//! sys       the kernel's finer points, unsafe
 //! ```
 //!
 //! # What the latency means
@@ -31,17 +30,17 @@ mod conduct;
 mod connect;
 mod flood;
 mod plan;
-mod procfs;
 mod report;
+mod sample;
 mod suite;
 mod summary;
-mod sys;
 mod target;
 mod wire;
 mod worker;
 
 pub use args::SwarmArgs;
 
+use crate::os::descriptor_limit;
 use args::{CrowdArgs, Mode};
 use plan::{Activity, Goal, Pace, Plan};
 use std::io;
@@ -111,7 +110,7 @@ pub fn run(args: SwarmArgs) -> Result<(), SwarmError> {
 
 /// The same with another place for the report, which is written even if the run was not exact.
 pub fn run_to(args: SwarmArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
-    let file_limit = sys::raise_file_limit();
+    let file_limit = descriptor_limit::raise().unwrap_or_else(|_| descriptor_limit::soft());
     let (common, crowd, activity) = match args.mode {
         Mode::Idle(args) => {
             let hold = Duration::from_secs(args.seconds.into());

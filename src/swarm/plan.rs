@@ -1,9 +1,10 @@
 //! What a run will do, decided before it starts: threads, tables of file descriptors, shares.
 
 use super::SwarmError;
-use super::args::{CommonArgs, CrowdArgs, FdTables, PaceArgs, SourceSpread};
+use super::args::{CommonArgs, CrowdArgs, PaceArgs, SourceSpread};
 use super::target::Target;
 use super::wire::Kind;
+use crate::os::descriptors::FdTables;
 use std::ops::Range;
 use std::time::Duration;
 

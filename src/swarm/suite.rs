@@ -7,6 +7,7 @@
 use super::SwarmError;
 use super::args::SuiteArgs;
 use super::report::{Report, whole};
+use crate::os::meminfo;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -407,13 +408,12 @@ fn machine() -> String {
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let processor = field(&read("/proc/cpuinfo"), "model name");
-    let memory_kib = field(&read("/proc/meminfo"), "MemTotal")
-        .and_then(|text| text.trim_end_matches("kB").trim().parse::<f64>().ok());
+    let memory_kib = meminfo::total_kib(&read(meminfo::PATH)).unwrap_or(0);
     let system = rustix::system::uname();
     format!(
         "{}, {cores} cores, {:.0} GiB, {} {}",
         processor.as_deref().unwrap_or("unknown processor"),
-        memory_kib.unwrap_or_default() / f64::from(1 << 20),
+        memory_kib as f64 / f64::from(1 << 20),
         system.sysname().to_string_lossy(),
         system.release().to_string_lossy()
     )

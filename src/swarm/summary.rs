@@ -3,11 +3,11 @@
 use super::board::Figures;
 use super::client::micros_histogram;
 use super::plan::{Activity, Plan};
-use super::procfs::{KernelSample, ProcessSample};
 use super::report::{
     Exactness, Kernel, Load, Own, Percentiles, Report, Server, ServerLoad, Slow, Wave, growth_per,
     per,
 };
+use super::sample::{KernelSample, ProcessSample};
 use super::worker::Tally;
 use std::time::{Duration, Instant};
 

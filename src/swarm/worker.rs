@@ -5,7 +5,7 @@ use super::client::{Desk, Member, State};
 use super::connect::Connector;
 use super::flood::Flood;
 use super::plan::Activity;
-use super::sys;
+use crate::os::descriptors;
 use hdrhistogram::Histogram;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
@@ -79,7 +79,7 @@ impl Gap {
 /// Runs one worker until the conductor ends it.
 pub(super) fn run(board: Arc<Board>, thread: u16) -> io::Result<Tally> {
     if board.plan.own_tables {
-        sys::own_fd_table()?;
+        descriptors::unshare_table(&[])?;
     }
     let mut worker = Worker::new(board, thread)?;
     worker.work()?;

@@ -1,6 +1,7 @@
 //! An echo server on Ovation's reactor and decoder, for the Autobahn|Testsuite:
 //! `cargo run --release --example echo -- 127.0.0.1:9001`.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,17 +10,18 @@ use ovation::protocol::http::Response;
 use ovation::protocol::http::request::Request;
 use ovation::protocol::websocket::frame;
 use ovation::reactor::{
-    App, Connections, Limits, ListenAddress, Message, Next, Reactor, Seed, SocketOptions, Verdict,
-    bind,
+    App, ConnectionLimits, Connections, ListenAddress, Message, NextTurn, Reactor, ReactorParts,
+    SocketOptions, Verdict, bind,
 };
 
-/// The largest message: sections 9.1 and 9.2 of the suite go to 16 MiB.
+/// Maximum size of a message: sections 9.1 and 9.2 of the suite go to 16 MiB.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 struct Echo;
 
 impl App for Echo {
     type Member = ();
+    type Notice = Infallible;
 
     fn respond(
         &mut self,
@@ -48,8 +50,12 @@ impl App for Echo {
 
     fn drained(&mut self, _: u32, _: &mut Connections<()>) {}
 
-    fn turn(&mut self, _: Instant, _: &mut Connections<()>) -> Next {
-        Next::Never
+    fn notice(&mut self, notice: Infallible, _: Instant) {
+        match notice {}
+    }
+
+    fn turn(&mut self, _: Instant, _: &mut Connections<()>) -> NextTurn {
+        NextTurn::OnEvent
     }
 }
 
@@ -63,12 +69,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..SocketOptions::default()
     };
     let (mut listeners, bound) = bind(&[address], 1, &options)?;
-    let seed = Seed::new(listeners.remove(0))?;
-    let limits = Limits {
+    let parts = ReactorParts::new(listeners.remove(0))?;
+    let limits = ConnectionLimits {
         max_message_bytes: MAX_MESSAGE_BYTES,
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     println!("Echo listens on {}", bound[0]);
-    Reactor::new(seed, Echo, limits, Arc::default())?.run()?;
+    Reactor::new(parts, Echo, limits, Arc::default())?.run()?;
     Ok(())
 }

@@ -27,9 +27,10 @@ pub(crate) fn admin_error(error: &AdminError) -> String {
     match error {
         AdminError::TokenNeeded(_) => advise(error, "give it one with --admin-token-file FILE"),
         AdminError::TokenFile { .. } => advise(error, "see --admin-token-file"),
-        AdminError::ShortToken(_) => {
-            advise(error, "openssl rand -hex 16 makes one for --admin-token-file")
-        }
+        AdminError::ShortToken(_) => advise(
+            error,
+            "openssl rand -hex 16 makes one for --admin-token-file",
+        ),
         AdminError::Bind(_) => advise(
             error,
             "choose another address with --admin, or turn the admin side off with --no-admin",

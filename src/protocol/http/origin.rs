@@ -49,7 +49,9 @@ impl Origins {
 /// Whether the request comes from a web page of another server than the one it is sent to.
 pub fn is_cross_origin(request: &Request<'_>) -> bool {
     let host = request.field("host");
-    request.origin.is_some_and(|origin| !is_of_host(origin, host))
+    request
+        .origin
+        .is_some_and(|origin| !is_of_host(origin, host))
 }
 
 /// Whether `origin` names the server at `host`. The schemes may differ: a proxy may speak TLS for
