@@ -1,5 +1,5 @@
-//! The JSON of the application: `{"kind":"love"}` in, `{"love":3,"clap":1}` out, and `{"$here":7}`
-//! to members that ask how many are here.
+//! The application's JSON (RFC 8259): clients send `{"kind":"love"}`, the server sends
+//! `{"love":3,"clap":1}`, and `{"$here":7}` to presence subscribers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,42 +8,49 @@ use std::io::Write;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use thiserror::Error;
 
-/// The default of the longest kind, in bytes.
+/// Default maximum length of a kind, in bytes.
 pub const DEFAULT_MAX_KIND_BYTES: usize = 32;
-/// The key under which members are told how many are here. No kind may be called so.
+/// The key of the member count in what presence subscribers get. It can't be a kind.
 pub const HERE: &str = "$here";
 
-/// Why a message is not a reaction.
+/// Why a message isn't a reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidReaction {
-    /// Not a JSON object with a string `kind` (RFC 8259).
+    /// The message isn't a JSON object with a string `kind`.
     #[error("a reaction is a JSON object with a string \"kind\"")]
     Malformed,
-    /// An empty kind.
+    /// The kind is empty.
     #[error("the kind is empty")]
     EmptyKind,
-    /// A kind over the limit.
+    /// The kind is over the length limit.
     #[error("the kind is too long")]
     KindTooLong,
-    /// A kind with control characters.
+    /// The kind contains control characters.
     #[error("the kind has control characters")]
     ControlCharacter,
-    /// A kind that means something else in what members are sent.
+    /// The kind is [`HERE`].
     #[error("the kind {HERE} is reserved")]
     Reserved,
 }
 
-/// The kind that a message reacts with.
+/// Parses a reaction and returns its kind.
 ///
-/// The rules are those of `JSON.parse`: other fields are ignored, the last of duplicate keys
-/// wins, escapes are decoded, white space may surround everything. The kind must be a string,
-/// non-empty, at most `max_kind_bytes` long, without control characters, and not [`HERE`].
+/// The rules are those of `JSON.parse`: other fields are ignored, the last of duplicate keys wins,
+/// escapes are decoded, and white space may surround everything. The kind must be a string that
+/// isn't empty, has at most `max_kind_bytes` bytes and no control characters, and isn't [`HERE`].
+///
+/// ```
+/// use ovation::protocol::messages::{InvalidReaction, parse_reaction};
+///
+/// assert_eq!(parse_reaction(r#"{"kind":"love"}"#, 32).as_deref(), Ok("love"));
+/// assert_eq!(parse_reaction("[]", 32), Err(InvalidReaction::Malformed));
+/// ```
 ///
 /// # Errors
-/// [`InvalidReaction`] says which rule was broken.
+/// [`InvalidReaction`] says which rule is broken.
 #[inline]
 pub fn parse_reaction(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidReaction> {
-    // Whether what begins with a dollar sign is reserved is seen there.
+    // `parse_any` checks whether a kind that begins with a dollar sign is reserved.
     if let Some(kind) = plain_kind(text)
         && kind.as_bytes().first().is_some_and(|first| *first != b'$')
         && kind.len() <= max_kind_bytes
@@ -53,15 +60,15 @@ pub fn parse_reaction(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>,
     parse_any(text, max_kind_bytes)
 }
 
-/// The kind of a message that is, to the byte, `{"kind":"…"}` without an escape or anything that
-/// could be a control character: in UTF-8, C2 begins those from U+0080 to U+009F. It accepts only
-/// what the full parser accepts with the same result; everything else is left to that.
+/// The kind of a message that is exactly `{"kind":"…"}`, without escapes and without bytes that
+/// could be part of a control character (in UTF-8, C2 begins U+0080 to U+009F). What this function
+/// accepts, the full parser accepts with the same result.
 #[inline]
 fn plain_kind(text: &str) -> Option<&str> {
     let (prefix, rest) = text.as_bytes().split_first_chunk::<9>()?;
     let (kind, suffix) = rest.split_last_chunk::<2>()?;
     let is_special = |byte: u8| matches!(byte, 0..0x20 | b'"' | b'\\' | 0x7f | 0xc2);
-    // Without a branch in the loop: kinds are short.
+    // The loop has no branch, since kinds are short.
     let specials = kind.iter().fold(false, |any, byte| any | is_special(*byte));
     let is_plain = prefix == br#"{"kind":""# && suffix == br#""}"# && !specials;
     is_plain.then(|| &text[9..text.len() - 2])
@@ -94,7 +101,7 @@ fn parse_json(text: &str) -> Result<Cow<'_, str>, InvalidReaction> {
     kind.ok_or(InvalidReaction::Malformed)
 }
 
-/// A JSON value that is a string, or else is passed over.
+/// A JSON value: a string, or any other value, which is ignored.
 struct StringOrOther<'de>(Option<Cow<'de, str>>);
 
 impl<'de> serde::Deserialize<'de> for StringOrOther<'de> {
@@ -164,15 +171,15 @@ impl<'de> Visitor<'de> for ReactionVisitor {
     }
 }
 
-/// A kind as the key that it is in the counts: quoted, escaped, with its colon.
+/// Encodes a kind as a key of the counts: quoted and escaped, with its colon.
 pub fn encode_key(kind: &str) -> Box<str> {
-    // A string always serializes.
+    // Serializing a string can't fail.
     let mut key = serde_json::to_string(kind).unwrap_or_default();
     key.push(':');
     key.into_boxed_str()
 }
 
-/// Appends the counts as one JSON object. `counts` gives keys as [`encode_key`] made them.
+/// Appends the counts as one JSON object. The keys of `counts` must come from [`encode_key`].
 pub fn encode_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, output: &mut Vec<u8>) {
     output.push(b'{');
     for (index, (key, count)) in counts.enumerate() {
@@ -186,7 +193,7 @@ pub fn encode_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, output: &
     output.push(b'}');
 }
 
-/// Appends how many are here, as JSON.
+/// Appends the member count as JSON.
 pub fn encode_here(members: u64, output: &mut Vec<u8>) {
     // Writing to memory can't fail.
     let _ = write!(output, r#"{{"{HERE}":{members}}}"#);
@@ -227,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_with_its_reason() {
+    fn other_messages_are_refused_with_a_reason() {
         use InvalidReaction::*;
         for (text, reason) in [
             ("", Malformed),

@@ -1,4 +1,4 @@
-//! A file that is in the binary, in the forms in which it is sent, with their answers' heads.
+//! A file of the front-end, plain and compressed, with the heads of its responses.
 
 use std::io::Write;
 
@@ -9,50 +9,49 @@ use flate2::write::GzEncoder;
 use crate::protocol::http::Request;
 use crate::protocol::http::response::{connection, field, reason};
 
-/// What a page may do: load from its own server and talk to it (`'self'` is `ws:` and `wss:` too),
-/// and no markup made of strings.
+/// Pages may only load from and connect to their own server (`'self'` includes `ws:` and `wss:`), and
+/// may not make markup from strings.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Always asked for again, which costs a 304: no page ever meets the script of another version.
+/// Browsers ask again each time and get a 304, so that no page runs a script of another version.
 const CACHE_CONTROL: &str = "no-cache";
 
-/// Added for an operator's page: it must not be framed. Others may be, since slides embed the stage
-/// view.
+/// Added for the operator's pages. Other pages may be framed: slides embed the stage.
 const NO_FRAMES: &str = "; frame-ancestors 'none'";
 
-/// Whose pages may load a file.
+/// Which pages may load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// This server's own.
+    /// Pages of this server.
     Own,
-    /// Any site's.
+    /// Pages of any site.
     Any,
-    /// This server's own, and nobody may frame them.
+    /// Pages of this server, which other pages may not frame.
     Operator,
 }
 
-/// A file, plain and compressed.
+/// A file, plain and compressed, ready to be sent.
 #[derive(Debug)]
 pub struct Asset {
     plain: Form,
     gzip: Option<Form>,
 }
 
-/// A file as it is sent.
+/// One form of a file.
 #[derive(Debug)]
 struct Form {
     etag: String,
-    /// The fields of a 200.
+    /// Header fields of a 200 response.
     fields: Vec<u8>,
-    /// The fields of a 304.
+    /// Header fields of a 304 response.
     unchanged: Vec<u8>,
     body: Bytes,
 }
 
 impl Asset {
-    /// Prepares a file.
+    /// Compresses a file and prepares its responses.
     pub fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
         let form =
             |body: Bytes, coding: Option<&str>| Form::new(content_type, body, coding, audience);
@@ -62,7 +61,7 @@ impl Asset {
         }
     }
 
-    /// Appends the head of the answer to `output` and gives the body.
+    /// Answers `request`: appends the head of the response to `output` and returns the body.
     pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
         let gzip = self.gzip.as_ref();
         let form = match gzip.filter(|_| request.field("Accept-Encoding").is_some_and(accepts_gzip))
@@ -94,7 +93,7 @@ impl Asset {
 
 impl Form {
     fn new(content_type: &str, body: Bytes, coding: Option<&str>, audience: Audience) -> Self {
-        // Of the bytes as they are sent: each form has a tag of its own (RFC 9110, section 8.8.3).
+        // Each form has its own entity tag (RFC 9110, section 8.8.3).
         let etag = format!("\"{:08x}-{:x}\"", crc32c::crc32c(&body), body.len());
         let mut unchanged = Vec::new();
         field(&mut unchanged, "ETag", &etag);
@@ -125,7 +124,7 @@ impl Form {
     }
 }
 
-/// The content compressed, if that makes it smaller.
+/// Compresses the content, if that makes it smaller.
 fn gzip(content: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     let written = encoder.write_all(content).and_then(|()| encoder.finish());
@@ -134,7 +133,7 @@ fn gzip(content: &[u8]) -> Option<Bytes> {
     (compressed.len() < content.len()).then(|| compressed.into())
 }
 
-/// Whether an `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
+/// Whether an `Accept-Encoding` field allows gzip (RFC 9110, section 12.5.3).
 fn accepts_gzip(accepted: &str) -> bool {
     let weight_of = |coding: &str| {
         accepted.split(',').find_map(|item| {
@@ -148,7 +147,7 @@ fn accepts_gzip(accepted: &str) -> bool {
         .unwrap_or(false)
 }
 
-/// Whether the parameters are a weight of 0, which forbids.
+/// Whether the parameters are a weight of 0, which forbids the coding.
 fn is_zero(parameters: &str) -> bool {
     let weight = parameters
         .trim()
@@ -157,7 +156,7 @@ fn is_zero(parameters: &str) -> bool {
     weight.is_some_and(|(_, value)| value.trim().parse() == Ok(0.0))
 }
 
-/// Whether an `If-None-Match` has this tag, by the weak comparison (RFC 9110, section 13.1.2).
+/// Whether an `If-None-Match` field contains this tag, by weak comparison (RFC 9110, section 13.1.2).
 fn lists_etag(etags: &str, etag: &str) -> bool {
     let mut listed = etags.split(',').map(str::trim);
     listed.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_only_where_it_is_wanted() {
+    fn gzip_is_sent_only_if_accepted() {
         for accepted in ["gzip", "br, GZIP", "*", "gzip;q=0.5, br", "deflate,*;q=0.1"] {
             assert!(accepts_gzip(accepted), "{accepted}");
         }
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_found_however_it_is_listed() {
+    fn an_entity_tag_is_found_in_any_list() {
         for etags in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*", "\"b\",W/\"a\""] {
             assert!(lists_etag(etags, "\"a\""), "{etags}");
         }
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_get_smaller_is_sent_plain() {
+    fn a_file_that_does_not_shrink_is_sent_plain() {
         assert_eq!(gzip(b"x"), None);
         assert!(gzip(&[b'x'; 1000]).is_some());
     }

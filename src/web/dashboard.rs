@@ -1,8 +1,8 @@
-//! The dashboard's files, which are in the binary.
+//! The operator's dashboard.
 
 use super::asset::{Asset, Audience};
 
-/// The files, ready to be sent.
+/// The files of the dashboard, ready to be sent.
 #[derive(Debug)]
 pub struct Dashboard(Vec<(&'static str, Asset)>);
 
@@ -12,7 +12,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const JSON: &str = "application/json";
 
-/// Where each is, its type and its text.
+/// The path, media type and text of each file.
 const FILES: [(&str, &str, &str); 7] = [
     ("/", HTML, include_str!("dashboard/dashboard.html")),
     (
@@ -40,7 +40,7 @@ const FILES: [(&str, &str, &str); 7] = [
 ];
 
 impl Dashboard {
-    /// Prepares the files.
+    /// Compresses the files and prepares their responses.
     pub fn new() -> Self {
         let asset = |content_type, text: &str| {
             Asset::new(content_type, text.as_bytes(), Audience::Operator)
@@ -49,7 +49,7 @@ impl Dashboard {
         Self(files.into())
     }
 
-    /// The file at `path`.
+    /// The file at `path`, if there is one.
     pub fn find(&self, path: &str) -> Option<&Asset> {
         let mut files = self.0.iter();
         files.find_map(|(known, asset)| (*known == path).then_some(asset))

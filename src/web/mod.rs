@@ -1,8 +1,8 @@
-//! The front-end: the pages, scripts and styles that are in the binary, and how they are answered.
+//! The front-end: pages, scripts and styles, which are part of the binary.
 //!
-//! - `asset`: a file in the forms in which it is sent.
-//! - `pages`: the room page, the stage and the element, from `room/`.
-//! - `dashboard`: the operator's dashboard, from `dashboard/`.
+//! - `asset`: a file, plain and compressed, with its responses.
+//! - `pages`: the room page, the stage and the element, from the files in `room/`.
+//! - `dashboard`: the operator's dashboard, from the files in `dashboard/`.
 
 mod asset;
 mod dashboard;

@@ -1,23 +1,24 @@
-//! The pages: what a browser is given at `/` and `/r/:room`, and the module that other sites embed.
+//! The room page and the stage at `/` and `/r/:room`, and the element, a module that other sites
+//! embed.
 //!
-//! The files beside this one are in the binary. Everything that can be done to them is done once,
-//! at the start: compressing, checksums, the heads of the answers. A request then copies a head,
-//! and shares the body with every connection that it is sent to.
+//! The server compresses the files, computes their checksums and prepares the heads of their
+//! responses once, when it starts. A response then copies a head and shares the body with every
+//! other connection.
 
 use bytes::Bytes;
 
 use super::asset::{Asset, Audience};
 use crate::protocol::http::{Request, path_of};
 
-/// What the pages are told by their server.
+/// The settings that the server fills into the pages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageSettings<'s> {
-    /// The kinds that are counted, which the page and the element show; any and those that
-    /// `ovation.js` names, if `None`.
+    /// The kinds that the server counts, which the page and the element show. If `None`, they show
+    /// the default kinds of `ovation.js`.
     pub kinds: Option<&'s [String]>,
-    /// The party that the page's rooms are of.
+    /// The party of the page's rooms.
     pub party: &'s str,
-    /// The longest kind, in bytes.
+    /// Maximum length of a kind, in bytes.
     pub max_kind_bytes: usize,
 }
 
@@ -29,7 +30,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Prepares the pages.
+    /// Fills in the settings and prepares the responses.
     pub fn new(settings: &PageSettings<'_>) -> Self {
         let page = page(settings);
         let element = element(settings);
@@ -69,8 +70,8 @@ impl Pages {
         }
     }
 
-    /// Answers a request for a page: appends the head to `output` and gives the body, which
-    /// follows it. `None` if it asks for something else.
+    /// Answers a request for a page: appends the head of the response to `output` and returns the
+    /// body. `None` if the request isn't for a page.
     pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
         let asset = self.find(path_of(request.target))?;
         Some(asset.answer(request, output))
@@ -88,15 +89,15 @@ impl Pages {
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page with its settings filled in: as attributes, since no inline script is allowed.
+/// The page, with the settings in attributes, since inline scripts aren't allowed.
 fn page(settings: &PageSettings<'_>) -> String {
     include_str!("room/page.html")
         .replace("{max-kind-bytes}", &settings.max_kind_bytes.to_string())
         .replace("{party}", &escape(settings.party))
 }
 
-/// The element, which shows the server's kinds where its page names none. Comments on lines of their
-/// own are for those who read the source: every site that embeds it is spared them.
+/// The element, with the server's kinds as its default. Comments on lines of their own are for readers
+/// of the source and are left out.
 fn element(settings: &PageSettings<'_>) -> String {
     let mut element = String::new();
     for line in include_str!("room/ovation.js").lines() {
@@ -111,16 +112,16 @@ fn element(settings: &PageSettings<'_>) -> String {
     element
 }
 
-/// How the element's line with the kinds begins.
+/// The start of the element's line with the kinds.
 const KINDS: &str = "export const DEFAULT_KINDS = ";
 
 fn kinds_line(kinds: &[String]) -> String {
-    // Strings always serialize, and JSON is JavaScript (ECMA-262, since its tenth edition).
+    // Serializing strings can't fail, and JSON is JavaScript (ECMA-262, since its tenth edition).
     let kinds = serde_json::to_string(kinds).unwrap_or_default();
     format!("{KINDS}{kinds};")
 }
 
-/// Text as it is written in an attribute.
+/// Escapes text for an attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_settings_are_filled_in() {
+    fn the_page_has_its_settings() {
         let page = page(&PageSettings {
             kinds: None,
             party: "\"'<b>&",
@@ -152,11 +153,11 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("data-max-kind-bytes=\"32\""));
-        assert!(!page.contains('{'), "a place that was not filled in");
+        assert!(!page.contains('{'), "a setting is missing");
     }
 
     #[test]
-    fn the_element_knows_the_servers_kinds_and_has_no_comments_on_its_code() {
+    fn the_element_has_the_kinds_and_no_line_comments() {
         let kinds = ["love".to_owned(), "\"</script>".to_owned()];
         let told = |kinds| {
             let settings = PageSettings {
@@ -181,11 +182,11 @@ mod tests {
                 .lines()
                 .any(|line| line.trim_start().starts_with("//"))
         );
-        assert!(element.contains("@typedef"), "what documents it stays");
+        assert!(element.contains("@typedef"), "the documentation must stay");
     }
 
     #[test]
-    fn paths_name_what_they_should() {
+    fn paths_name_their_files() {
         let pages = Pages::new(&PageSettings::default());
         for path in ["/", "/r/talk", "/r/a%2Fb", "/ovation.js", "/pages/page.css"] {
             assert!(pages.find(path).is_some(), "{path}");

@@ -1,8 +1,8 @@
-//! HTTP/1.1: request heads in, responses out, and the handshake that turns to WebSocket.
+//! HTTP/1.1 (RFC 9112): request heads in, responses out, and the WebSocket handshake.
 //!
-//! - [`request`]: a request head and what of it matters here; `target`: its path and query.
-//! - `response`: a response and how it is written; `origin`: which web pages may read it.
-//! - [`upgrade`]: the server's half of the opening handshake (RFC 6455, section 4.2).
+//! - [`request`]: a request head. `target`: the path and query of its target.
+//! - [`response`]: a response. `origin`: which web pages may use the server.
+//! - [`upgrade`]: the server's half of the WebSocket handshake (RFC 6455, section 4.2).
 //! - [`sse`]: server-sent events.
 
 mod origin;

@@ -1,16 +1,16 @@
-//! An HTTP/1.1 request head (RFC 9112), parsed by httparse into what matters here.
+//! An HTTP/1.1 request head (RFC 9112), parsed by httparse.
 
 use thiserror::Error;
 
 use super::sse;
 
-/// The default of the longest request head, in bytes.
+/// Default maximum size of a request head, in bytes.
 pub const DEFAULT_MAX_HEAD_BYTES: usize = 8192;
-/// The most header fields a request may have.
+/// Maximum number of header fields in a request.
 pub const MAX_HEADERS: usize = 64;
 
-/// A request head. Of the fields, those that matter to every request are read; the others can be
-/// asked for.
+/// A request head. It holds the fields that matter to every request; [`Request::field`] finds the
+/// others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request<'b> {
     head: &'b [u8],
@@ -18,11 +18,11 @@ pub struct Request<'b> {
     pub method: &'b str,
     /// The request target, as sent.
     pub target: &'b str,
-    /// Whether the version is HTTP/1.1; else it is 1.0.
+    /// Whether the version is HTTP/1.1 rather than 1.0.
     pub is_http_11: bool,
-    /// Whether the connection may be used for another request (RFC 9112, section 9.3).
+    /// Whether the connection stays open for another request (RFC 9112, section 9.3).
     pub keep_alive: bool,
-    /// The length of the body that follows, in bytes.
+    /// Length of the body that follows, in bytes.
     pub content_length: u64,
     /// The `Origin` field.
     pub origin: Option<&'b str>,
@@ -30,45 +30,45 @@ pub struct Request<'b> {
     pub accept: Option<&'b str>,
     /// Whether `Accept` lists event streams.
     pub accepts_events: bool,
-    /// What the request says of WebSocket.
+    /// The fields of a WebSocket handshake.
     pub websocket: WebSocketFields<'b>,
 }
 
-/// The fields of the opening handshake (RFC 6455, section 4.2.1).
+/// The fields of a WebSocket handshake (RFC 6455, section 4.2.1).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WebSocketFields<'b> {
-    /// `Upgrade` lists `websocket`.
+    /// Whether `Upgrade` lists `websocket`.
     pub upgrade: bool,
-    /// `Connection` lists `upgrade`.
+    /// Whether `Connection` lists `upgrade`.
     pub connection: bool,
-    /// `Sec-WebSocket-Key`; empty if it was sent more than once.
+    /// `Sec-WebSocket-Key`; empty if the client sent it more than once.
     pub key: Option<&'b str>,
     /// `Sec-WebSocket-Version`.
     pub version: Option<&'b str>,
 }
 
-/// Why a head is refused. Each is answered with its status, and the connection closed.
+/// Why a request head is refused. The server answers with the error's status and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeadError {
-    /// Not HTTP/1.x.
+    /// The head isn't HTTP/1.x.
     #[error("malformed request head")]
     Malformed,
-    /// Over the limit in bytes or fields.
+    /// The head is over the limit on bytes or fields.
     #[error("request head too large")]
     TooLarge,
-    /// A body whose length is not known beforehand, or told twice (RFC 9112, section 6.1).
-    #[error("the body's length is not clear")]
+    /// The length of the body is unknown or contradictory (RFC 9112, section 6.3).
+    #[error("the length of the body is not clear")]
     UnclearLength,
-    /// A body in a transfer coding.
+    /// The body has a transfer coding (RFC 9112, section 6.1).
     #[error("transfer codings are not supported; send Content-Length")]
     TransferCoding,
-    /// An `Expect` field (RFC 9110, section 10.1.1).
+    /// The head has an `Expect` field (RFC 9110, section 10.1.1).
     #[error("expectations are not supported")]
     Expectation,
 }
 
 impl HeadError {
-    /// The status code of the answer.
+    /// The status code of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::UnclearLength => 400,
@@ -79,11 +79,11 @@ impl HeadError {
     }
 }
 
-/// Parses the request head at the start of `bytes`. Returns it and its length, or `None` if it
-/// isn't complete.
+/// Parses the request head at the start of `bytes`. Returns the head and its length, or `None` if
+/// the head isn't complete.
 ///
 /// # Errors
-/// [`HeadError`], as soon as it is certain.
+/// [`HeadError`], as soon as the error is certain.
 pub fn parse(
     bytes: &[u8],
     max_head_bytes: usize,
@@ -108,7 +108,7 @@ pub fn parse(
     for header in parsed.headers.iter() {
         request.read_field(header, &mut connection, &mut content_length)?;
     }
-    // RFC 9112, section 3.2: exactly one Host.
+    // RFC 9112, section 3.2, requires exactly one Host field.
     let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
     if request.is_http_11 && parsed.headers.iter().filter(is_host).count() != 1 {
         return Err(HeadError::Malformed);
@@ -131,8 +131,7 @@ struct ConnectionField {
 }
 
 impl<'b> Request<'b> {
-    /// The value of a field that was sent once; `None` if it wasn't sent, or more than once, or is
-    /// not UTF-8.
+    /// The value of a field; `None` unless the client sent the field exactly once, in UTF-8.
     pub fn field(&self, name: &str) -> Option<&'b str> {
         let lines = self.head.split(|&byte| byte == b'\n').skip(1);
         let mut values = lines.filter_map(|line| {
@@ -183,20 +182,21 @@ impl<'b> Request<'b> {
     }
 }
 
-/// Digits only: `u64::from_str` would let a sign pass.
+/// Parses digits only: `u64::from_str` would also accept a sign.
 fn parse_length(text: &str) -> Option<u64> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// Whether the comma-separated list `value` has `token`, in any case (RFC 9110, section 5.6.1).
+/// Whether the comma-separated list `value` contains `token`, in upper or lower case (RFC 9110,
+/// section 5.6.1).
 fn lists(value: &[u8], token: &str) -> bool {
     value
         .split(|&byte| byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether the list of media ranges `value` has `media_type`, whatever its parameters (RFC 9110,
+/// Whether the list of media ranges `value` contains `media_type`, with any parameters (RFC 9110,
 /// section 12.5.1).
 fn lists_media_type(value: &[u8], media_type: &str) -> bool {
     value.split(|&byte| byte == b',').any(|item| {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_is_read() {
+    fn the_fields_that_matter_are_read() {
         let head = "GET /party/x?_pk=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
                     Upgrade: WebSocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\
                     Origin: https://a.example\r\nAccept: */*\r\n\r\nrest";
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn other_fields_can_be_asked_for() {
+    fn other_fields_are_found_by_name() {
         let head = "GET /a:b HTTP/1.1\r\nHost: a:1\r\nX-One:  1 \r\nX-Two: 1\r\nx-two: 2\r\n\r\n";
         let (request, _) = parse(head.as_bytes(), 8192).unwrap().unwrap();
         assert_eq!(request.field("host"), Some("a:1"));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn event_streams_are_found_among_what_is_accepted() {
+    fn event_streams_are_found_in_accept() {
         for (accept, expected) in [
             ("Accept: text/event-stream", true),
             ("Accept: text/html, Text/Event-Stream;q=0.9", true),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_kept_as_the_version_says() {
+    fn keep_alive_depends_on_the_version() {
         for (head, keep) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
             (

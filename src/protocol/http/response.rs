@@ -1,17 +1,17 @@
-//! An HTTP/1.1 response and how it is written (RFC 9112).
+//! An HTTP/1.1 response (RFC 9112).
 
 use std::borrow::Cow;
 use std::io::Write;
 
 use super::Origins;
+use super::request::{HeadError, Request};
 use super::sse;
-use crate::protocol::http::request::{HeadError, Request};
-use crate::protocol::http::upgrade::UpgradeError;
+use super::upgrade::UpgradeError;
 
-/// How long a client that was turned away should wait, in seconds.
+/// Time after which a client that was turned away should try again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// A response before it is written.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response<'b> {
     /// The status code.
@@ -21,7 +21,7 @@ pub struct Response<'b> {
 }
 
 impl<'b> Response<'b> {
-    /// A response in plain text.
+    /// Creates a response in plain text.
     pub fn text(status: u16, body: impl Into<Cow<'b, [u8]>>) -> Self {
         Self {
             status,
@@ -30,7 +30,7 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// A response in JSON.
+    /// Creates a response in JSON.
     pub fn json(status: u16, body: impl Into<Cow<'b, [u8]>>) -> Self {
         Self {
             content_type: "application/json",
@@ -38,7 +38,7 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// A response of any media type.
+    /// Creates a response of any media type.
     pub fn of_type(
         status: u16,
         content_type: &'static str,
@@ -50,12 +50,12 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// A response without a body.
+    /// Creates a response without a body.
     pub fn empty(status: u16) -> Self {
         Self::text(status, &[][..])
     }
 
-    /// Appends the response to `request` to `output`.
+    /// Appends the response to `request` to `output`, with the CORS fields that `origins` allow.
     pub fn encode(&self, request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
         self.encode_head(request.keep_alive, output);
         encode_cors(request, origins, output);
@@ -70,8 +70,8 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// Appends the response to `request` with more `fields`, and without a word to pages of other
-    /// origins.
+    /// Appends the response to `request` with additional `fields` and without CORS fields: pages of
+    /// other origins can't read it.
     pub fn encode_private(
         &self,
         request: &Request<'_>,
@@ -88,7 +88,7 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// Appends the response to something that was no request; the connection closes after it.
+    /// Appends the response to a request that was refused. The connection closes after it.
     pub fn encode_final(&self, output: &mut Vec<u8>) {
         self.encode_head(false, output);
         output.extend_from_slice(b"\r\n");
@@ -123,8 +123,8 @@ impl<'b> Response<'b> {
     }
 }
 
-/// Appends the head of an event stream, which ends when the connection does. Proxies are asked not to
-/// collect what is to be seen at once.
+/// Appends the head of an event stream, which ends when the connection closes. `X-Accel-Buffering`
+/// asks proxies not to buffer the events.
 pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
     output.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     field(output, "Content-Type", sse::MEDIA_TYPE);
@@ -135,7 +135,7 @@ pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut
     output.extend_from_slice(b"\r\n");
 }
 
-/// Which page may read the answer.
+/// Appends the CORS fields, which say which page may read the response.
 fn encode_cors(request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
     if let Some(origin) = origins.header(request) {
         field(output, "Access-Control-Allow-Origin", origin);
@@ -163,7 +163,7 @@ pub(crate) fn field(output: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
-/// What `Connection` says.
+/// The value of the `Connection` field.
 pub(crate) fn connection(status: u16, keep_alive: bool) -> &'static str {
     match (status, keep_alive) {
         (426, _) => "Upgrade, close",
@@ -172,7 +172,7 @@ pub(crate) fn connection(status: u16, keep_alive: bool) -> &'static str {
     }
 }
 
-/// The reason phrase of each status that this server sends (RFC 9110, section 15).
+/// The reason phrase of a status that this server sends (RFC 9110, section 15).
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counts_are_written_with_cors() {
+    fn counts_are_sent_with_cors_fields() {
         let response = Response::json(200, &b"{\"love\":1}"[..]);
         let text = written(
             &response,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_origins_is_answered_with_the_one_that_asked() {
+    fn a_listed_origin_is_named_in_the_response() {
         let origins = Origins::only(vec!["https://a.example".to_owned()]);
         let head = "OPTIONS / HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\nConnection: close\r\n\r\n";
         let text = written(&Response::empty(204), head, &origins);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_would_help() {
+    fn refusals_carry_the_fields_that_help() {
         for (error, line) in [
             (
                 UpgradeError::UnsupportedVersion,

@@ -11,7 +11,7 @@ pub fn path_of(target: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or(path)
 }
 
-/// Whether the query of `target` has `name=value`, to the letter.
+/// Whether the query of `target` contains exactly `name=value`, without decoding escapes.
 pub fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
     let target = target.split('#').next().unwrap_or(target);
     let query = target.split_once('?').map_or("", |(_, query)| query);
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_query_counts() {
+    fn parameters_are_found_in_the_query_only() {
         for (target, expected) in [
             ("/party/talk?presence=1", true),
             ("/party/talk?_pk=0&presence=1&x", true),

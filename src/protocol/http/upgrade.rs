@@ -1,26 +1,26 @@
-//! The server's half of the opening handshake (RFC 6455, section 4.2).
+//! The server's half of the WebSocket handshake (RFC 6455, section 4.2).
 
 use thiserror::Error;
 use tungstenite::handshake::derive_accept_key;
 
 use super::request::Request;
 
-/// Why an upgrade is refused.
+/// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UpgradeError {
-    /// Not a GET, not HTTP/1.1, or `Connection` doesn't list `upgrade`.
+    /// The request isn't a GET in HTTP/1.1, or `Connection` doesn't list `upgrade`.
     #[error("not a WebSocket handshake: GET, HTTP/1.1 and Connection: Upgrade are required")]
     NotAHandshake,
-    /// A version that is not 13 (section 4.4).
+    /// The WebSocket version isn't 13 (section 4.4).
     #[error("unsupported WebSocket version: this server speaks 13")]
     UnsupportedVersion,
-    /// A key that is missing or is not 16 bytes in Base64.
+    /// The key is missing or isn't 16 bytes in Base64.
     #[error("Sec-WebSocket-Key is missing or malformed")]
     BadKey,
 }
 
 impl UpgradeError {
-    /// The status code of the answer.
+    /// The status code of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::NotAHandshake | Self::BadKey => 400,
@@ -29,10 +29,10 @@ impl UpgradeError {
     }
 }
 
-/// Checks an upgrade and derives what `Sec-WebSocket-Accept` must be.
+/// Checks a handshake and derives the value of `Sec-WebSocket-Accept`.
 ///
-/// Extensions and subprotocols that the client offers are not read: none is chosen, which
-/// declines them (sections 4.2.2 and 9.1).
+/// The server ignores the extensions and subprotocols that a client offers, which declines them
+/// (sections 4.2.2 and 9.1).
 ///
 /// # Errors
 /// [`UpgradeError`] names what is wrong with the handshake.
@@ -50,7 +50,7 @@ pub fn accept_key(request: &Request<'_>) -> Result<String, UpgradeError> {
     }
 }
 
-/// Appends the answer that turns the connection into a WebSocket.
+/// Appends the response after which the connection is a WebSocket.
 pub fn encode_switching_protocols(accept_key: &str, output: &mut Vec<u8>) {
     output.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flaw_has_its_status() {
+    fn each_flawed_handshake_has_its_status() {
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
         let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let version = "Sec-WebSocket-Version: 13\r\n";

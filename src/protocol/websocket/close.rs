@@ -4,49 +4,49 @@
 use thiserror::Error;
 pub use tungstenite::protocol::frame::coding::CloseCode;
 
-/// 1014 is in IANA's registry, and to tungstenite a reserved code.
+/// The code 1014 is in IANA's registry. tungstenite treats it as reserved.
 const BAD_GATEWAY: u16 = 1014;
 
-/// What a peer did wrong in its frames. Each names the close code that it is answered with.
+/// A rule of RFC 6455 that a client's frame broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Violation {
-    /// A client's frame without a mask (section 5.1).
+    /// The frame isn't masked (section 5.1).
     #[error("frame is not masked")]
     Unmasked,
-    /// An RSV bit without an extension that defines it (section 5.2).
+    /// An RSV bit is set without an extension that defines it (section 5.2).
     #[error("reserved bit is set")]
     ReservedBit,
-    /// An opcode that the RFC reserves (section 5.2).
+    /// The opcode is reserved (section 5.2).
     #[error("reserved opcode")]
     ReservedOpcode,
-    /// A length that is not in its shortest form, or with the top bit set (section 5.2).
+    /// The length isn't in its shortest form, or its top bit is set (section 5.2).
     #[error("malformed payload length")]
     MalformedLength,
-    /// A control frame in fragments (section 5.5).
+    /// A control frame is fragmented (section 5.5).
     #[error("fragmented control frame")]
     FragmentedControl,
-    /// A control frame of more than 125 bytes (section 5.5).
+    /// A control frame has more than 125 bytes of payload (section 5.5).
     #[error("control frame over 125 bytes")]
     OversizedControl,
-    /// A continuation with nothing to continue (section 5.4).
+    /// A continuation has no message to continue (section 5.4).
     #[error("continuation without a message")]
     UnexpectedContinuation,
-    /// A new message before the last one was finished (section 5.4).
+    /// A message begins before the last message was finished (section 5.4).
     #[error("message inside a fragmented message")]
     UnfinishedMessage,
-    /// A close frame with one byte, or with a code that must not be sent (section 7.4).
+    /// A close frame has one byte of payload, or a code that must not be sent (section 7.4).
     #[error("malformed close frame")]
     MalformedClose,
-    /// Text, or the reason of a close frame, that is not UTF-8 (section 8.1).
+    /// A text message, or the reason of a close frame, isn't UTF-8 (section 8.1).
     #[error("invalid UTF-8")]
     InvalidUtf8,
-    /// A message over the limit (section 10.4).
+    /// A message is over the size limit (section 10.4).
     #[error("message too big")]
     MessageTooBig,
 }
 
 impl Violation {
-    /// The close code that tells the peer (section 7.4.1).
+    /// The close code that answers the violation (section 7.4.1).
     pub fn close_code(self) -> CloseCode {
         match self {
             Self::InvalidUtf8 => CloseCode::Invalid,
@@ -56,11 +56,11 @@ impl Violation {
     }
 }
 
-/// Reads the payload of a close frame: the code it carries, if any.
+/// Reads the payload of a close frame and returns its code, if it has one.
 ///
 /// # Errors
-/// [`Violation::MalformedClose`] for one byte or a code that must not be sent,
-/// [`Violation::InvalidUtf8`] for a reason that is not UTF-8.
+/// [`Violation::MalformedClose`] for a single byte or a code that must not be sent;
+/// [`Violation::InvalidUtf8`] for a reason that isn't UTF-8.
 pub fn parse_close(payload: &[u8]) -> Result<Option<CloseCode>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_may_be_sent_are_those_of_the_rfc() {
+    fn only_codes_that_may_be_sent_are_accepted() {
         for code in 0..=u16::MAX {
             let may = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
             let parsed = parse_close(&code.to_be_bytes());

@@ -1,12 +1,28 @@
 //! The incremental frame decoder (RFC 6455, section 5) and the frames that the server sends.
 //!
-//! [`Decoder`] works in place on the caller's read buffer: a frame that lies whole in it is
-//! unmasked and handed out where it lies, and the decoder holds nothing. Only what a read cut
-//! in two, and messages in fragments, go into a boxed `Partial`, which is freed as soon as the
-//! message is complete; so an idle connection's decoder is one null pointer.
+//! [`Decoder`] works in place on the caller's read buffer. A frame that lies whole in the buffer is
+//! unmasked and handed out where it lies, and the decoder keeps nothing. A boxed `Partial` keeps a
+//! frame that a read cut in two, or a message in fragments, until the message is complete. So the
+//! decoder of an idle connection is one null pointer.
 //!
-//! Text is validated as it arrives: invalid UTF-8 is refused at its first bad byte, even in the
-//! middle of a frame.
+//! The decoder validates text as it arrives: it refuses invalid UTF-8 at the first bad byte, even
+//! in the middle of a frame.
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//! use ovation::protocol::websocket::frame::{Decoder, Event};
+//!
+//! // The masked frame "Hello" of RFC 6455, section 5.7.
+//! let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+//! let mut texts = Vec::new();
+//! let used = Decoder::default().feed(&mut bytes, 4096, |event| {
+//!     if let Event::Text(text) = event {
+//!         texts.push(text.to_owned());
+//!     }
+//!     ControlFlow::Continue(())
+//! });
+//! assert_eq!((used, &texts[..]), (Ok(11), &["Hello".to_owned()][..]));
+//! ```
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -17,35 +33,35 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use super::close::{CloseCode, Violation, parse_close};
 use super::mask::{advance, unmask};
 
-/// The longest header that a frame can have: two bytes, eight of length, four of mask.
+/// Maximum length of a frame's header, in bytes: two bytes, eight of length, four of mask.
 const MAX_HEADER_BYTES: usize = 14;
-/// The longest payload of a control frame (section 5.5).
+/// Maximum length of a control frame's payload, in bytes (section 5.5).
 pub const MAX_CONTROL_BYTES: usize = 125;
-/// The default of the largest message that a client may send.
+/// Default maximum size of a client's message, in bytes.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 4096;
 
-/// What the decoder found.
+/// What the decoder found in the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole text message, valid UTF-8.
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// A ping and what its pong must carry.
+    /// A ping, with the payload that its pong must carry.
     Ping(&'a [u8]),
-    /// A pong; what it carries is of no interest here.
+    /// A pong. The decoder ignores its payload.
     Pong,
-    /// The peer closes, with this code if it gave one. Nothing after it counts.
+    /// A close frame, with its code if it has one. Nothing may follow it.
     Close(Option<CloseCode>),
 }
 
-/// Decodes the frames that one client sends.
+/// The decoder of one client's frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
-/// What is known of a frame or message whose end has not arrived.
+/// A frame or message whose end has not arrived.
 #[derive(Debug, Default)]
 struct Partial {
     header: [u8; MAX_HEADER_BYTES],
@@ -61,7 +77,7 @@ struct Frame {
     kind: Kind,
     is_final: bool,
     mask: [u8; 4],
-    /// Bytes of payload that are still to come.
+    /// Number of payload bytes that have not arrived yet.
     remaining: usize,
 }
 
@@ -73,28 +89,28 @@ enum Kind {
     Control(Control),
 }
 
-/// A message that is being put together.
+/// A message that is being assembled.
 #[derive(Debug)]
 struct Message {
     is_text: bool,
     bytes: Vec<u8>,
-    /// How many of `bytes` are known to be valid UTF-8.
+    /// Number of leading `bytes` that are known to be valid UTF-8.
     validated: usize,
 }
 
 impl Decoder {
-    /// Whether nothing is held: the last byte fed ended a message, and no fragments wait.
+    /// Whether the decoder keeps nothing: the last byte fed ended a message, and no fragments wait.
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
     /// Decodes `buffer`, calling `sink` for each event, until the buffer is used up or `sink`
-    /// breaks off. Returns how many bytes were used. The buffer is unmasked in place.
+    /// breaks. Returns the number of bytes used. Unmasks the buffer in place.
     ///
     /// # Errors
-    /// The first [`Violation`]; the connection must be failed with its code (section 7.1.7), and
-    /// the decoder must not be fed again.
+    /// The first [`Violation`]. The caller must fail the connection with its code (section 7.1.7)
+    /// and must not feed the decoder again.
     pub fn feed(
         &mut self,
         buffer: &mut [u8],
@@ -141,8 +157,8 @@ impl Decoder {
 const SHORT_HEADER_BYTES: usize = 6;
 
 /// The payload and mask of an unfragmented text frame of less than 126 bytes that lies whole at
-/// the start of `bytes`. Nearly all frames are of this shape; all others are parsed by
-/// [`FrameHeader`], which would find the same here.
+/// the start of `bytes`. Nearly all frames have this shape. [`FrameHeader`] parses the others, and
+/// would find the same payload here.
 #[inline]
 fn short_text(bytes: &mut [u8], max_message_bytes: usize) -> Option<(&mut [u8], [u8; 4])> {
     let (header, rest) = bytes.split_first_chunk_mut::<SHORT_HEADER_BYTES>()?;
@@ -156,7 +172,7 @@ fn short_text(bytes: &mut [u8], max_message_bytes: usize) -> Option<(&mut [u8], 
 
 /// The first byte of an unfragmented text frame: FIN and the opcode 1 (section 5.2).
 const FINAL_TEXT: u8 = 0x81;
-/// In the second byte, with the length.
+/// The mask bit, in the second byte beside the length (section 5.2).
 const MASK_BIT: u8 = 0x80;
 
 /// The event of a payload that arrived whole and unfragmented.
@@ -171,7 +187,7 @@ fn whole(kind: Kind, payload: &[u8]) -> Result<Event<'_>, Violation> {
         Kind::Control(Control::Ping) => Ok(Event::Ping(payload)),
         Kind::Control(Control::Pong) => Ok(Event::Pong),
         Kind::Control(_) => Ok(Event::Close(parse_close(payload)?)),
-        // `Frame::parse` lets a continuation pass only where a message is in progress.
+        // `Frame::parse` accepts a continuation only while a message is in progress.
         Kind::Continuation => Err(Violation::UnexpectedContinuation),
     }
 }
@@ -182,8 +198,8 @@ impl Frame {
     }
 
     /// Parses and checks the header at the start of `bytes`, given the size of the message in
-    /// progress, if any. Returns the frame and the length of its header, or `None` if it isn't
-    /// complete.
+    /// progress, if any. Returns the frame and the length of its header, or `None` if the header
+    /// isn't complete.
     #[inline]
     fn parse(
         bytes: &[u8],
@@ -194,7 +210,7 @@ impl Frame {
         let (header, length) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(parsed)) => parsed,
             Ok(None) => return Ok(None),
-            // Reading from memory can't fail: a bad opcode is all that is left.
+            // Reading from memory can't fail, so the error is a bad opcode.
             Err(_) => return Err(Violation::ReservedOpcode),
         };
         let header_length = cursor.position() as usize;
@@ -242,12 +258,12 @@ impl Frame {
 }
 
 impl Partial {
-    /// Whether everything that was begun has been handed out.
+    /// Whether everything that arrived has been handed out.
     fn is_spent(&self) -> bool {
         self.header_length == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// Takes one header or one piece of payload from the start of `bytes`, which is not empty.
+    /// Takes one header or one piece of payload from the start of `bytes`, which must not be empty.
     fn step(
         &mut self,
         bytes: &mut [u8],
@@ -300,7 +316,7 @@ impl Partial {
         Ok((length - held, self.finish_frame(sink)?))
     }
 
-    /// Hands out what is complete once the current frame has all its payload.
+    /// Hands out what is complete after the current frame has all its payload.
     fn finish_frame(
         &mut self,
         sink: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
@@ -342,7 +358,7 @@ impl Message {
         if !self.is_text {
             return Ok(Event::Binary(&self.bytes));
         }
-        // A character that the message's end cuts off is the one thing `push` lets pass.
+        // `push` accepts a character that isn't complete yet; the end of the message must not.
         match simdutf8::basic::from_utf8(&self.bytes) {
             Ok(text) => Ok(Event::Text(text)),
             Err(_) => Err(Violation::InvalidUtf8),
@@ -350,13 +366,13 @@ impl Message {
     }
 }
 
-/// Appends an unmasked, unfragmented frame to `output`, as a server sends it.
+/// Appends an unmasked, unfragmented frame to `output`, as servers send it.
 pub fn encode(opcode: OpCode, payload: &[u8], output: &mut Vec<u8>) {
     encode_header(opcode, payload.len(), output);
     output.extend_from_slice(payload);
 }
 
-/// Appends the header of such a frame, after which the payload must follow.
+/// Appends the header of an unmasked, unfragmented frame. The caller must then append the payload.
 pub fn encode_header(opcode: OpCode, payload_length: usize, output: &mut Vec<u8>) {
     let header = FrameHeader {
         opcode,
@@ -375,10 +391,10 @@ pub const PING: OpCode = OpCode::Control(Control::Ping);
 /// The opcode of a pong.
 pub const PONG: OpCode = OpCode::Control(Control::Pong);
 
-/// A ping without payload, as it is sent.
+/// A ping frame without payload.
 pub const EMPTY_PING: [u8; 2] = [0x89, 0];
 
-/// Appends a close frame with `code` and `reason`, which is cut to what fits.
+/// Appends a close frame with `code` and `reason`. A reason that is too long is cut.
 pub fn encode_close(code: Option<CloseCode>, reason: &str, output: &mut Vec<u8>) {
     let mut payload = Vec::with_capacity(MAX_CONTROL_BYTES);
     if let Some(code) = code {

@@ -1,6 +1,7 @@
 //! Masking (RFC 6455, section 5.3), in place and a word at a time.
 
-/// XORs `payload` with the masking `key`, whose first byte falls on the first byte of `payload`.
+/// XORs `payload` with the masking `key`. The first byte of the key applies to the first byte of
+/// `payload`.
 #[inline]
 pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let half = u32::from_ne_bytes(key);
@@ -18,7 +19,7 @@ pub(super) fn unmask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key as it stands after `length` bytes were unmasked with it.
+/// The key, rotated to continue after `length` bytes.
 #[inline]
 pub(super) fn advance(mut key: [u8; 4], length: usize) -> [u8; 4] {
     key.rotate_left(length % 4);

@@ -14,7 +14,7 @@ mod oracle;
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const LIMIT: usize = 1 << 16;
 
-/// A client's frame, with its first byte as given.
+/// A client's frame with the given first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -43,7 +43,7 @@ fn violation(bytes: &[u8]) -> Option<Violation> {
 }
 
 #[test]
-fn each_broken_rule_is_named() {
+fn each_broken_rule_is_named_and_refused() {
     use Violation::*;
     let unmasked = vec![0x81, 0x02, b'h', b'i'];
     let non_minimal_16 = vec![0x81, 0xfe, 0, 125];
@@ -103,7 +103,7 @@ fn each_broken_rule_is_named() {
 
 #[test]
 fn invalid_text_is_refused_at_its_first_bad_byte() {
-    // Autobahn 6.4.4: F4 is the start of a character, F4 90 can't be.
+    // Autobahn 6.4.4: F4 can start a character, F4 90 can't.
     let bytes = frame(
         0x81,
         b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited",
@@ -138,7 +138,7 @@ fn a_control_frame_may_lie_between_fragments() {
 }
 
 #[test]
-fn nothing_is_held_between_messages_and_little_within() {
+fn the_decoder_keeps_little_and_nothing_between_messages() {
     let mut decoder = Decoder::default();
     let mut bytes = [frame(0x81, b"one"), frame(0x01, b"tw"), frame(0x80, b"o")].concat();
     let keep = |_: Event<'_>| ControlFlow::Continue(());
@@ -148,7 +148,7 @@ fn nothing_is_held_between_messages_and_little_within() {
     decoder.feed(second, LIMIT, keep).unwrap();
     assert!(decoder.is_idle());
 
-    // A header that promises much reserves nothing.
+    // A header that announces a long payload must not reserve memory for it.
     let mut promise = vec![0x82, 0xff, 0, 0, 0, 0, 1, 0, 0, 0];
     promise.extend(KEY);
     decoder.feed(&mut promise, 1 << 30, keep).unwrap();
@@ -157,13 +157,13 @@ fn nothing_is_held_between_messages_and_little_within() {
 }
 
 #[test]
-fn a_sink_that_breaks_off_leaves_the_rest_unused() {
+fn a_sink_that_breaks_leaves_the_rest_unused() {
     let mut bytes = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
     let used = Decoder::default().feed(&mut bytes, LIMIT, |_| ControlFlow::Break(()));
     assert_eq!(used, Ok(frame(0x81, b"one").len()));
 }
 
-/// Frames that are mostly well-formed, in an order that mostly makes sense.
+/// Frames that are mostly well-formed, in a mostly valid order.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         8 => Just(0x81u8),
@@ -221,7 +221,7 @@ proptest! {
 }
 
 #[test]
-fn the_empty_ping_is_what_encoding_gives() {
+fn the_empty_ping_is_encoded_like_any_ping() {
     let mut output = Vec::new();
     encode(PING, &[], &mut output);
     assert_eq!(output, EMPTY_PING);
