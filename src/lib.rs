@@ -1,43 +1,50 @@
 //! Ovation: a real-time reaction counter, tuned for connection density.
 //!
-//! A talk is live; every tap of anyone in its room is counted once, seen by everyone in the room
-//! at once, and still there after a crash. This page is the map of the code. Arrows go one way,
-//! from the lower lines to the upper ones, and a test keeps it so:
+//! A talk is live. Every tap of a viewer is counted once, shown to everyone in the room at once, and
+//! survives a crash. This page is the map of the code. A module may know only the modules named in
+//! its row, which all stand above it; `tests/structure` checks every row.
 //!
-//! - [`protocol`]: request heads, frames, the application's JSON. Bytes in, events out: no socket,
-//!   no clock, no thread.
-//! - [`store`]: the snapshot file; (party, room, kind) to a counter in mapped memory. One of the
-//!   homes of `unsafe`.
-//! - [`room`]: counters, versions, the encoded counts, the table of all rooms.
-//! - [`http`]: routes, responses, and the pages that are in the binary; pure.
-//! - [`reactor`]: the loop, connections, timers, and the rooms' fan-out. The only sockets.
-//! - [`admin`]: health, metrics, the rooms and the dashboard, for the operator; another application
-//!   of the reactor, on a thread of its own.
-//! - [`server`]: threads, signals, the flusher and the watcher; [`config`]: settings; [`cli`]: the
-//!   command line.
-//! - [`doctor`]: what bounds connections on this machine, and what raises each bound; asked by the
-//!   server when it starts.
-//! - [`snapshot`]: what an operator does with a snapshot file apart from serving it.
-//! - [`swarm`]: the load generator, which stands beside all of this and uses none of it.
-//! - `procfs`, `figures`: how `/proc` is read and numbers are shown, for the last three.
+//! | module | purpose | knows |
+//! |---|---|---|
+//! | `os` | what is read from and asked of the operating system | |
+//! | `figures` | numbers as people read them | |
+//! | [`protocol`] | HTTP, WebSocket, the application's JSON: bytes in, events out; no socket, no clock, no thread | |
+//! | [`store`] | the snapshot file: from party, room and kind to a counter in mapped memory | |
+//! | `web` | the pages, scripts and styles, ready to be sent | `protocol` |
+//! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
+//! | [`rooms`] | the application: rooms, members, fan-out, presence | `os` `protocol` `reactor` `store` `web` |
+//! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `config` | flags and environment, and advice that names flags | `admin` `os` `protocol` `reactor` `rooms` `store` |
+//! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
+//! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `store` |
+//! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |
+//! | [`cli`] | the command line | `config` `doctor` `reactor` `server` `snapshot` `swarm` |
 //!
 //! # One reaction's way
-//! Socket, the reactor's read buffer, [`protocol::frame::Decoder`] in place,
-//! [`protocol::message::parse_reaction`], the reactor's pending delta; at the end of the turn one
-//! atomic add to the room's [`store::Counter`]; at the tick [`room::Room::counts`], encoded once,
-//! and one send per member, by the reactor that owns it.
+//! 1. A reactor reads the socket into its read buffer, and
+//!    [`Decoder`](protocol::websocket::frame::Decoder) unmasks the frame in place.
+//! 2. [`parse_reaction`](protocol::messages::parse_reaction) finds the kind, and the reactor adds one
+//!    to its own pending delta.
+//! 3. At the end of the turn, the reactor adds the delta to the room's [`Counter`](store::Counter), a
+//!    word of the mapped file, and notifies the other reactors that have members in the room.
+//! 4. At the room's tick, [`Room::counts`](rooms::Room::counts) encodes the counts once, and each
+//!    reactor sends them to its members, one `send` per member.
+//!
+//! # Homes of `unsafe`
+//! `os/allocator.rs` `os/descriptors.rs` `os/tcp.rs` `store/mapping.rs`
 
-pub mod admin;
+mod admin;
 pub mod cli;
-pub mod config;
-pub(crate) mod doctor;
+mod config;
+mod doctor;
 mod figures;
 mod os;
 pub mod protocol;
 pub mod reactor;
 pub mod rooms;
-pub mod server;
-pub mod snapshot;
+mod server;
+mod snapshot;
 pub mod store;
 pub mod swarm;
-pub mod web;
+mod web;

@@ -23,7 +23,7 @@ const NO_FRAMES: &str = "; frame-ancestors 'none'";
 
 /// Which pages may load a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub(crate) enum Audience {
     /// Pages of this server.
     Own,
     /// Pages of any site.
@@ -34,7 +34,7 @@ pub enum Audience {
 
 /// A file, plain and compressed, ready to be sent.
 #[derive(Debug)]
-pub struct Asset {
+pub(crate) struct Asset {
     plain: Form,
     gzip: Option<Form>,
 }
@@ -52,7 +52,7 @@ struct Form {
 
 impl Asset {
     /// Compresses a file and prepares its responses.
-    pub fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
+    pub(crate) fn new(content_type: &str, content: &[u8], audience: Audience) -> Self {
         let form =
             |body: Bytes, coding: Option<&str>| Form::new(content_type, body, coding, audience);
         Self {
@@ -62,7 +62,7 @@ impl Asset {
     }
 
     /// Answers `request`: appends the head of the response to `output` and returns the body.
-    pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
+    pub(crate) fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Bytes {
         let gzip = self.gzip.as_ref();
         let form = match gzip.filter(|_| request.field("Accept-Encoding").is_some_and(accepts_gzip))
         {

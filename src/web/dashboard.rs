@@ -4,7 +4,7 @@ use super::asset::{Asset, Audience};
 
 /// The files of the dashboard, ready to be sent.
 #[derive(Debug)]
-pub struct Dashboard(Vec<(&'static str, Asset)>);
+pub(crate) struct Dashboard(Vec<(&'static str, Asset)>);
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -41,7 +41,7 @@ const FILES: [(&str, &str, &str); 7] = [
 
 impl Dashboard {
     /// Compresses the files and prepares their responses.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let asset = |content_type, text: &str| {
             Asset::new(content_type, text.as_bytes(), Audience::Operator)
         };
@@ -50,7 +50,7 @@ impl Dashboard {
     }
 
     /// The file at `path`, if there is one.
-    pub fn find(&self, path: &str) -> Option<&Asset> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Asset> {
         let mut files = self.0.iter();
         files.find_map(|(known, asset)| (*known == path).then_some(asset))
     }

@@ -8,5 +8,5 @@ mod asset;
 mod dashboard;
 mod pages;
 
-pub use dashboard::Dashboard;
-pub use pages::{PageSettings, Pages};
+pub(crate) use dashboard::Dashboard;
+pub(crate) use pages::{PageSettings, Pages};

@@ -12,26 +12,26 @@ use crate::protocol::http::{Request, path_of};
 
 /// The settings that the server fills into the pages.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PageSettings<'s> {
+pub(crate) struct PageSettings<'s> {
     /// The kinds that the server counts, which the page and the element show. If `None`, they show
     /// the default kinds of `ovation.js`.
-    pub kinds: Option<&'s [String]>,
+    pub(crate) kinds: Option<&'s [String]>,
     /// The party of the page's rooms.
-    pub party: &'s str,
+    pub(crate) party: &'s str,
     /// Maximum length of a kind, in bytes.
-    pub max_kind_bytes: usize,
+    pub(crate) max_kind_bytes: usize,
 }
 
 /// The pages, ready to be sent.
 #[derive(Debug)]
-pub struct Pages {
+pub(crate) struct Pages {
     page: Asset,
     files: Vec<(&'static str, Asset)>,
 }
 
 impl Pages {
     /// Fills in the settings and prepares the responses.
-    pub fn new(settings: &PageSettings<'_>) -> Self {
+    pub(crate) fn new(settings: &PageSettings<'_>) -> Self {
         let page = page(settings);
         let element = element(settings);
         Self {
@@ -72,7 +72,7 @@ impl Pages {
 
     /// Answers a request for a page: appends the head of the response to `output` and returns the
     /// body. `None` if the request isn't for a page.
-    pub fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
+    pub(crate) fn answer(&self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
         let asset = self.find(path_of(request.target))?;
         Some(asset.answer(request, output))
     }
