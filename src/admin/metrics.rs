@@ -178,6 +178,12 @@ impl Scrape {
         ] {
             writer.gauge(name, help, value)?;
         }
+        self.flushes(writer)
+    }
+
+    /// The metrics of the store's flushes.
+    fn flushes(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let store = &self.store;
         for (name, help, value) in [
             (
                 "ovation_flushes",

@@ -110,6 +110,46 @@ impl Sampler {
         if now >= self.rooms_due {
             self.sample_rooms(sources, now);
         }
+        let (reactors, rates) = self.sample_reactors(sources, now);
+        let sum = |of: fn(&ReactorMetrics) -> &Gauge| {
+            let values = sources.metrics.iter().map(|metrics| of(metrics).get());
+            values.sum::<u64>() as f32
+        };
+        let connections = sum(|metrics| &metrics.connections);
+        let memory = Memory::read();
+        let growth = memory.anonymous.saturating_sub(self.base_bytes) as f32;
+        let memory_each = if connections >= MIN_CONNECTIONS {
+            growth / connections
+        } else {
+            0.0
+        };
+        let mean_load = rates.load / reactors.len().max(1) as f64;
+        let mut point = Point {
+            at: self.start_seconds + now.duration_since(self.start).as_secs(),
+            top: self.rooms.top_by_name(),
+            ..Point::default()
+        };
+        for (series, value) in [
+            (Series::Connections, connections),
+            (Series::Streams, sum(|metrics| &metrics.streams)),
+            (Series::Rooms, self.rooms.count as f32),
+            (Series::Memory, memory.resident as f32),
+            (Series::MemoryEach, memory_each),
+            (Series::Reactions, rates.messages as f32),
+            (Series::Deliveries, rates.sent as f32),
+            (Series::Conflated, rates.conflated as f32),
+            (Series::Opened, rates.accepted as f32),
+            (Series::Load, mean_load as f32),
+            (Series::LoadPeak, rates.load_peak as f32),
+            (Series::Unsynced, unsynced.as_secs_f32()),
+        ] {
+            point.values[series as usize] = value;
+        }
+        Sample { point, reactors }
+    }
+
+    /// Samples each reactor, and sums up their rates.
+    fn sample_reactors(&mut self, sources: &Sources, now: Instant) -> (Vec<ReactorSample>, Rates) {
         let seconds = now.duration_since(self.last).as_secs_f64().max(0.001);
         self.last = now;
         let mut reactors = Vec::new();
@@ -129,45 +169,7 @@ impl Sampler {
             });
             sums.add(&rates);
         }
-        let sum = |of: fn(&ReactorMetrics) -> &Gauge| {
-            let values = sources.metrics.iter().map(|metrics| of(metrics).get());
-            values.sum::<u64>() as f32
-        };
-        let connections = sum(|metrics| &metrics.connections);
-        let memory = Memory::read();
-        let more = memory.anonymous.saturating_sub(self.base_bytes) as f32;
-        let mut point = Point {
-            at: self.start_seconds + now.duration_since(self.start).as_secs(),
-            top: self.rooms.top_by_name(),
-            ..Point::default()
-        };
-        for (series, value) in [
-            (Series::Connections, connections),
-            (Series::Streams, sum(|metrics| &metrics.streams)),
-            (Series::Rooms, self.rooms.count as f32),
-            (Series::Memory, memory.resident as f32),
-            (
-                Series::MemoryEach,
-                if connections >= MIN_CONNECTIONS {
-                    more / connections
-                } else {
-                    0.0
-                },
-            ),
-            (Series::Reactions, sums.messages as f32),
-            (Series::Deliveries, sums.sent as f32),
-            (Series::Conflated, sums.conflated as f32),
-            (Series::Opened, sums.accepted as f32),
-            (
-                Series::Load,
-                (sums.load / reactors.len().max(1) as f64) as f32,
-            ),
-            (Series::LoadPeak, sums.load_peak as f32),
-            (Series::Unsynced, unsynced.as_secs_f32()),
-        ] {
-            point.values[series as usize] = value;
-        }
-        Sample { point, reactors }
+        (reactors, sums)
     }
 
     fn sample_rooms(&mut self, sources: &Sources, now: Instant) {

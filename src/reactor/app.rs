@@ -10,28 +10,8 @@ use bytes::Bytes;
 
 use super::close_reason::Dismissal;
 use super::connections::Connections;
+use super::message::{Message, Verdict};
 use crate::protocol::http::{Request, Response};
-
-/// A whole message from a client.
-#[derive(Debug, Clone, Copy)]
-pub enum Message<'m> {
-    /// A text message.
-    Text(&'m str),
-    /// A binary message.
-    Binary(&'m [u8]),
-}
-
-/// What an application made of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The application accepted the message.
-    Accepted,
-    /// The application dropped the message, through no fault of the client.
-    Dropped,
-    /// The application dropped the message as invalid. The reactor closes a connection that sends
-    /// more than [`super::ConnectionLimits::max_invalid_messages`] of them.
-    Invalid,
-}
 
 /// When the reactor calls [`App::turn`] again, even without an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::app::{App, Message, Verdict};
+use super::app::App;
 use super::close_reason::CloseReason;
 use super::connection::{Flags, Output, Phase};
 use super::event_loop::Reactor;
+use super::message::{Message, Verdict};
 use crate::protocol::websocket::close::{CloseCode, Violation};
 use crate::protocol::websocket::frame::{self, Event};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::app::Verdict;
 use super::close_reason::{CloseReason, Dismissal, SLOTS, labels};
+use super::message::Verdict;
 
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 //!
 //! - `event_loop`: the [`Reactor`] and its turns. `accept`, `input`, `requests`, `frames` and
 //!   `closing` are its steps: a connection's way in, what it sends, and its way out.
-//! - `app`: the application, as a trait. `mailbox`: how other threads notify the application.
+//! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how other
+//!   threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
 //! - `close_reason`: why connections end. `limits`: what connections are held to.
@@ -40,6 +41,7 @@ mod listen_address;
 mod listener;
 mod log_throttle;
 mod mailbox;
+mod message;
 mod metrics;
 mod open_connection;
 mod requests;
@@ -51,7 +53,7 @@ mod token;
 pub use admission::{
     Admission, AdmissionLimits, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT, TurnAway,
 };
-pub use app::{App, Message, NextTurn, Verdict};
+pub use app::{App, NextTurn};
 pub use close_reason::Dismissal;
 pub use connections::Connections;
 pub use event_loop::{Reactor, ReactorParts};
@@ -65,6 +67,7 @@ pub use listener::{
 };
 pub use log_throttle::LogThrottle;
 pub use mailbox::Mailbox;
+pub use message::{Message, Verdict};
 pub(crate) use metrics::closed_by_label;
 pub use metrics::{Gauge, ReactorMetrics};
 pub use open_connection::{OpenConnection, Sent, Transport};
