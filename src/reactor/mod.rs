@@ -23,6 +23,64 @@
 //! - A turn is bounded: in events, in bytes read, in connections accepted, in frames sent. The next
 //!   turn, which then does not sleep, continues with the rest.
 //! - With nothing to do, the poll has no timeout.
+//!
+//! # Example
+//! An application that returns every text message to its sender:
+//!
+//! ```no_run
+//! use std::convert::Infallible;
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use ovation::protocol::http::{Request, Response};
+//! use ovation::protocol::websocket::frame;
+//! use ovation::reactor::{
+//!     App, ConnectionLimits, Connections, Message, NextTurn, Reactor, ReactorParts, SocketOptions,
+//!     Verdict, bind,
+//! };
+//!
+//! struct Echo;
+//!
+//! impl App for Echo {
+//!     type Member = ();
+//!     type Notice = Infallible;
+//!
+//!     fn respond(&mut self, request: &Request, _: &[u8], output: &mut Vec<u8>) -> Option<Verdict> {
+//!         Response::empty(404).encode(request, &Default::default(), output);
+//!         None
+//!     }
+//!
+//!     fn join(&mut self, _: u32, _: &Request, _: &mut Vec<u8>) -> Result<(), Response<'static>> {
+//!         Ok(())
+//!     }
+//!
+//!     fn receive(&mut self, _: &mut (), message: Message, reply: &mut Vec<u8>) -> Verdict {
+//!         let Message::Text(text) = message else {
+//!             return Verdict::Invalid;
+//!         };
+//!         frame::encode(frame::TEXT, text.as_bytes(), reply);
+//!         Verdict::Accepted
+//!     }
+//!
+//!     fn leave(&mut self, _: (), _: &mut Connections<()>) {}
+//!
+//!     fn drained(&mut self, _: u32, _: &mut Connections<()>) {}
+//!
+//!     fn notice(&mut self, notice: Infallible, _: Instant) {
+//!         match notice {}
+//!     }
+//!
+//!     fn turn(&mut self, _: Instant, _: &mut Connections<()>) -> NextTurn {
+//!         NextTurn::OnEvent
+//!     }
+//! }
+//!
+//! let address = "127.0.0.1:9001".parse()?;
+//! let (mut listeners, _) = bind(&[address], 1, &SocketOptions::default())?;
+//! let parts = ReactorParts::new(listeners.remove(0))?;
+//! Reactor::new(parts, Echo, ConnectionLimits::default(), Arc::default())?.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod accept;
 mod address_counts;
