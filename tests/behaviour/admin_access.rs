@@ -54,8 +54,15 @@ fn a_public_admin_address_needs_a_token() {
     fs::write(&file, "short").unwrap();
     let failed = refused(directory.path(), &with_file);
     assert!(failed.message.contains("at least 16"), "{}", failed.message);
+}
 
+#[test]
+fn a_public_admin_address_asks_for_its_token() {
+    let directory = directory();
+    let file = directory.path().join("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", path];
     let server = Server::start_in(directory.path(), &with_file);
     let port = server
         .admin_address()

@@ -14,6 +14,23 @@ use crate::support::{
 const PAGE_BYTES: usize = 4096;
 const WORD_BYTES: usize = 8;
 
+/// More requests at once would fill the small send buffer and wait for a delayed ACK.
+const BATCH: usize = 10;
+
+/// Posts a reaction of each of so many kinds in a room. All must be counted.
+fn post_kinds(http: &mut Http, room: usize, kinds: usize) {
+    let target = format!("/party/{room}");
+    let posts: Vec<String> = (0..kinds)
+        .map(|kind| post_request(&target, &reaction(&kind.to_string())))
+        .collect();
+    for batch in posts.chunks(BATCH) {
+        http.send(batch.concat());
+        for _ in batch {
+            assert_eq!(http.response().status, 200);
+        }
+    }
+}
+
 /// Adds counters until the server has no space for another.
 fn fill(server: &Server) {
     const MAX_ROOMS: usize = 1000;
@@ -24,8 +41,7 @@ fn fill(server: &Server) {
         let posts: Vec<String> = (0..KINDS_EACH)
             .map(|kind| post_request(&target, &reaction(&kind.to_string())))
             .collect();
-        // Larger batches would fill the small send buffer and wait for a delayed ACK.
-        for batch in posts.chunks(16) {
+        for batch in posts.chunks(BATCH) {
             http.send(batch.concat());
             let mut statuses = batch.iter().map(|_| http.response().status);
             if let Some(other) = statuses.find(|status| *status != 200) {
@@ -121,18 +137,7 @@ fn a_full_disk_loses_no_count_once_space_returns() {
     fs::write(&ballast, vec![1; 2 << 20]).unwrap_err();
     let mut http = Http::connect(&server);
     for room in 0..ROOMS {
-        let target = format!("/party/{room}");
-        let posts = |kinds: std::ops::Range<usize>| -> String {
-            kinds
-                .map(|kind| post_request(&target, &reaction(&kind.to_string())))
-                .collect()
-        };
-        for start in (0..KINDS).step_by(10) {
-            http.send(posts(start..start + 10));
-            for _ in 0..10 {
-                assert_eq!(http.response().status, 200);
-            }
-        }
+        post_kinds(&mut http, room, KINDS);
     }
     // A room that exists only in memory works like any other.
     let mut late = Client::enter(&server, "late");

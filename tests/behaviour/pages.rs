@@ -20,7 +20,8 @@ const FILES: [(&str, &str); 6] = [
 fn compressed(server: &Server, target: &str) -> (usize, String) {
     let mut http = Http::connect(server);
     http.send(format!(
-        "GET {target} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: close\r\n\r\n"
+        "GET {target} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, deflate, br\r\n\
+         Connection: close\r\n\r\n"
     ));
     let mut answer = Vec::new();
     http.into_inner().read_to_end(&mut answer).unwrap();

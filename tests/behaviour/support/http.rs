@@ -90,7 +90,8 @@ impl Http {
         ))
     }
 
-    /// Returns the response to a handshake, or `None` if the server closes the connection without one.
+    /// Returns the response to a handshake, or `None` if the server closes the connection without
+    /// one.
     pub(crate) fn try_upgrade(&mut self, target: &str) -> Option<Response> {
         self.try_request(&upgrade_head(target, ""))
     }
