@@ -16,7 +16,7 @@ const RANGES = {
 const LEAST_SHARE = 0.1;
 /** Number of rooms with a layer of their own. All other connections share one layer. */
 const SHOWN_ROOMS = 7;
-const OTHERS = "All other connections";
+const OTHERS = "Other connections";
 const TOAST_MS = 5000;
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
