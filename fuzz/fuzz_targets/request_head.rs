@@ -25,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
             length
         )))
     );
-    assert_eq!(request::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
+    assert_eq!(
+        request::parse(&bytes[..length - 1], MAX_HEAD_BYTES),
+        Ok(None)
+    );
 
     let router = Router::default();
     match router.route(request.target) {

@@ -50,15 +50,15 @@ const legend = (page, room) =>
 const row = (page, room) => page.locator("#rooms tbody tr", { hasText: room });
 const now = (page, name) => page.locator(`[data-now="${name}"]`).textContent();
 
-/** Returns the number of colors on the canvas of a chart. */
-const colors = (page, name) =>
+/** Returns the number of colours on the canvas of a chart. */
+const colours = (page, name) =>
   page.locator(`[data-chart="${name}"]`).evaluate((canvas) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     const found = new Map();
     for (let at = 0; at < data.length; at += 4) {
       if (data[at + 3] > 200) {
-        const color = data.slice(at, at + 3).map((part) => part >> 4).join();
-        found.set(color, (found.get(color) ?? 0) + 1);
+        const colour = data.slice(at, at + 3).map((part) => part >> 4).join();
+        found.set(colour, (found.get(colour) ?? 0) + 1);
       }
     }
     return [...found.values()].filter((pixels) => pixels > 30).length;
@@ -72,8 +72,8 @@ test("a talk is a spike, which survives a reload", async (context) => {
     expected: [/willReadFrequently/],
   });
   await page.locator('#state[data-state="live"]').waitFor();
-  await eventually(() => colors(page, "activity").then((count) => count > 0), true);
-  const before = await colors(page, "activity");
+  await eventually(() => colours(page, "activity").then((count) => count > 0), true);
+  const before = await colours(page, "activity");
   const keynote = talk(server, "keynote", 400, 200, 10);
   await talk(server, "hallway", 50, 20, 2);
   await eventually(() => legend(page, "keynote"), ["400", "400"]);
@@ -85,7 +85,7 @@ test("a talk is a spike, which survives a reload", async (context) => {
   assert.ok(peak >= rate, `the peak of ${peak} is not below what is now, ${rate}`);
   await keynote;
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
-  assert.ok((await colors(page, "activity")) > before, "each room has its own color");
+  assert.ok((await colours(page, "activity")) > before, "each room has its own colour");
   await page.reload();
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
   await eventually(() => legend(page, "hallway"), ["0", "50"]);
@@ -136,7 +136,7 @@ test("rooms can be searched, sorted, reset and closed", async (context) => {
   await page.keyboard.press("Escape");
   await page.getByRole("button", { name: "Reset main/one" }).click();
   await dialog.getByRole("button", { name: "Cancel" }).click();
-  assert.deepEqual(await server.counts("one"), { "❤": 1 }, "a canceled reset changes nothing");
+  assert.deepEqual(await server.counts("one"), { "❤": 1 }, "a cancelled reset changes nothing");
   await page.getByRole("button", { name: "Reset main/one" }).click();
   await dialog.getByRole("button", { name: "Reset the counts" }).click();
   await eventually(() => page.locator("#toast").textContent(), "main/one is reset");

@@ -21,7 +21,7 @@ after(() => browser.close());
 
 const MAX_BYTES = 200 * 1024;
 
-/** Saves a picture, reduced to 256 colors to keep the repository small. */
+/** Saves a picture, reduced to 256 colours to keep the repository small. */
 async function save(page, name) {
   const path = images + name + ".png";
   await page.screenshot({ path });

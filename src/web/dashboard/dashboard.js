@@ -52,7 +52,7 @@ let historyAt = 0;
 /** The selected index in all charts. */
 let cursor = null;
 let isDrawing = false;
-/** The color slot of each room, which is stable while the room is shown. @type {Map<string, number>} */
+/** The colour slot of each room, which is stable while the room is shown. @type {Map<string, number>} */
 const colours = new Map();
 
 const charts = new Map();
@@ -117,7 +117,7 @@ function roomLayers() {
     const taken = new Set(colours.values());
     colours.set(name, [0, 1, 2, 3, 4, 5, 6].find((slot) => !taken.has(slot)) ?? 0);
   }
-  // Sorted by color slot, so that layers keep their order.
+  // Sorted by colour slot, so that layers keep their order.
   const layers = rooms
     .map((room) => ({ name: room.name, slot: colours.get(room.name), values: room.members }))
     .sort((layer, other) => layer.slot - other.slot)

@@ -1,6 +1,6 @@
 /**
- * Reactions that rise over the page: a pool of particles on one canvas. The pool limits how many are
- * drawn, and shrinks if frames come late.
+ * Reactions that rise over the page: a pool of particles on one canvas. The pool limits how many
+ * are drawn, and shrinks if frames come late.
  */
 
 /** Limits of the pool: on a large screen, and on any screen. */

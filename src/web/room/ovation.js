@@ -266,7 +266,7 @@ export class OvationRoom extends EventTarget {
     this.#server = server;
     if (isFirst) this.#opened();
     const increases = new Map();
-    // The very first counts are no increases.
+    // The very first counts aren't increases.
     if (this.#hasCounts) for (const [kind, count] of this.counts) add(increases, kind, count - (shown.get(kind) ?? 0));
     this.#hasCounts = true;
     this.#tellCounts(increases, false);
@@ -357,7 +357,7 @@ export class OvationRoom extends EventTarget {
   }
 }
 
-/** Text to show for a kind: a single pictograph gets its color form. @param {string} kind */
+/** Text to show for a kind: a single pictograph in its coloured form. @param {string} kind */
 export const glyph = (kind) => (/^\p{Extended_Pictographic}$/u.test(kind) ? `${kind}\ufe0f` : kind);
 
 const CSS = `:host{display:inline-block;font:inherit}

@@ -26,7 +26,7 @@ const PICTURES = new Map(
 );
 const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
 const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
-/** What rises for a kind: a spark instead of a word, and on the stage instead of any unknown kind. */
+/** What rises for a kind: a spark for words and, on the stage, for unknown kinds. */
 const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
 const at = (id) => document.getElementById(id);
