@@ -208,7 +208,7 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
 
 let saying;
 
-/** Shows a notice, which screen readers announce. With `afterMs`, only the last of several notices. */
+/** Shows a notice, which screen readers announce. `afterMs` delays it until the last of several. */
 function say(words, afterMs = 0) {
   clearTimeout(saying);
   const now = () => {
