@@ -1,5 +1,5 @@
-//! tungstenite's codec as the oracle of the frame decoder: for the fuzz target and the property
-//! tests alike. Whoever includes this brings the decoder's names into scope.
+//! tungstenite's codec as an oracle for the frame decoder, used by the fuzz target and the property
+//! tests. The module that includes this file must have the decoder's names in scope.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -9,21 +9,21 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 use super::{Decoder, Event, Violation};
 
-/// Panics unless the decoder and tungstenite make the same of `bytes`, in one read or in many.
-/// Gives whether both saw the end at the same place: tungstenite judges a frame only when it has
-/// all of it, so of one that is cut off the decoder may know more.
+/// Panics unless the decoder and tungstenite read the same events from `bytes`, in one read and byte
+/// by byte. Returns whether both ended at the same place: tungstenite judges only whole frames, so
+/// the decoder may find a violation in a frame that is cut off.
 pub(super) fn agree(bytes: &[u8], limit: usize) -> bool {
     let (events, violation) = decode([bytes], limit);
     let (mut peer_events, peer_fails) = decode_by_peer(bytes, limit);
     assert_eq!(decode(bytes.chunks(1), limit), (events.clone(), violation));
     let mut is_same_end = violation.is_some() == peer_fails;
     match violation {
-        // tungstenite takes lengths that are not in their shortest form, which the RFC forbids.
+        // tungstenite accepts lengths that are not in their shortest form, which the RFC forbids.
         Some(Violation::MalformedLength) => {
             peer_events.truncate(events.len());
             is_same_end = true;
         }
-        // It makes a close event of code 1002 of a close frame whose code is not allowed.
+        // tungstenite turns a close frame with a forbidden code into a close event with code 1002.
         Some(Violation::MalformedClose) if !peer_fails => {
             peer_events.truncate(events.len());
             is_same_end = true;
@@ -37,12 +37,12 @@ pub(super) fn agree(bytes: &[u8], limit: usize) -> bool {
     is_same_end
 }
 
-/// To tungstenite 1014 is reserved; in IANA's registry it is "bad gateway".
+/// tungstenite treats close code 1014 as reserved; IANA registers it as "bad gateway".
 fn ends_with_1014(events: &[Owned]) -> bool {
     events.last() == Some(&Owned::Close(Some(1014)))
 }
 
-/// An event that owns what it carries.
+/// An owned event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owned {
     Text(String),
@@ -64,7 +64,7 @@ impl From<Event<'_>> for Owned {
     }
 }
 
-/// Feeds `pieces` one after another; gives the events before the first violation or close.
+/// Feeds `pieces` one after another. Returns the events up to the first violation or close.
 pub(super) fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     limit: usize,
@@ -90,7 +90,7 @@ pub(super) fn decode<'a>(
     (events, None)
 }
 
-/// What tungstenite makes of the same bytes.
+/// Decodes the same bytes with tungstenite. Returns the events and whether it failed.
 fn decode_by_peer(bytes: &[u8], limit: usize) -> (Vec<Owned>, bool) {
     struct Input<'a>(&'a [u8]);
     impl Read for Input<'_> {

@@ -1,4 +1,5 @@
-//! The load generator against small servers in this process, honest ones and others.
+//! The load generator against small servers in this process, honest and faulty ones. No Ovation
+//! server runs here; tests that start one are in `behaviour`.
 
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
@@ -18,13 +19,13 @@ use tungstenite::{Message, WebSocket};
 #[derive(Clone, Copy, PartialEq)]
 enum Server {
     Honest,
-    /// Pings, fragments its messages, mixes in another kind and says how many are here.
+    /// Pings, fragments its messages, counts another kind and sends presence messages.
     Chatty,
-    /// Drops all reactions from the tenth on.
+    /// Drops all reactions after the ninth.
     Forgetful,
     /// Counts every tenth reaction twice.
     Generous,
-    /// Shows every fifth message too low.
+    /// Sends counts that are too low in every fifth message.
     Backward,
     /// Hangs up after the first change.
     Abrupt,
@@ -45,15 +46,15 @@ fn serve(server: Server) -> u16 {
         for stream in listener.incoming() {
             let (stream, rooms) = (stream.unwrap(), Arc::clone(&rooms));
             thread::spawn(move || {
-                // A client that hangs up is not this server's concern.
-                let _ = attend(server, stream, &rooms);
+                // Clients may disconnect at any time.
+                let _ = handle(server, stream, &rooms);
             });
         }
     });
     port
 }
 
-fn attend(server: Server, mut stream: TcpStream, rooms: &Rooms) -> tungstenite::Result<()> {
+fn handle(server: Server, mut stream: TcpStream, rooms: &Rooms) -> tungstenite::Result<()> {
     match server {
         Server::Busy => {
             stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")?;
@@ -65,11 +66,11 @@ fn attend(server: Server, mut stream: TcpStream, rooms: &Rooms) -> tungstenite::
         _ => {}
     }
     let mut room = String::new();
-    let look = |request: &Request, response: Response| {
+    let read_path = |request: &Request, response: Response| {
         room = request.uri().path().to_owned();
         Ok(response)
     };
-    let Ok(mut socket) = tungstenite::accept_hdr(stream, look) else {
+    let Ok(mut socket) = tungstenite::accept_hdr(stream, read_path) else {
         return Ok(());
     };
     let counts = &Arc::clone(rooms.lock().unwrap().entry(room).or_default());
@@ -164,7 +165,8 @@ fn swarm(port: u16, words: &str) -> Result<(), SwarmError> {
     outcome
 }
 
-fn shortcoming(port: u16, words: &str) -> String {
+/// Runs the swarm, which must find something wrong, and returns what.
+fn verdict(port: u16, words: &str) -> String {
     match swarm(port, words) {
         Err(SwarmError::NotExact(what)) => what,
         other => panic!("expected a verdict, got {other:?}"),
@@ -190,13 +192,13 @@ fn an_honest_server_passes_in_every_mode() {
 }
 
 #[test]
-fn pings_fragments_other_kinds_and_presence_are_understood() {
+fn a_chatty_server_passes() {
     swarm(serve(Server::Chatty), FANOUT).unwrap();
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn threads_may_have_own_tables() {
+fn threads_may_have_their_own_fd_tables() {
     let port = serve(Server::Honest);
     swarm(
         port,
@@ -206,27 +208,27 @@ fn threads_may_have_own_tables() {
 }
 
 #[test]
-fn lost_doubled_and_falling_counts_are_noticed() {
-    let what = shortcoming(serve(Server::Forgetful), FANOUT);
+fn wrong_counts_are_detected() {
+    let what = verdict(serve(Server::Forgetful), FANOUT);
     assert!(what.contains("20 short of the count"), "{what}");
-    let what = shortcoming(serve(Server::Generous), FANOUT);
+    let what = verdict(serve(Server::Generous), FANOUT);
     assert!(what.contains("over the count"), "{what}");
-    let what = shortcoming(serve(Server::Backward), FANOUT);
+    let what = verdict(serve(Server::Backward), FANOUT);
     assert!(what.contains("counts went down"), "{what}");
 }
 
 #[test]
-fn connections_that_end_are_noticed() {
-    let what = shortcoming(serve(Server::Abrupt), FANOUT);
+fn failed_connections_are_detected() {
+    let what = verdict(serve(Server::Abrupt), FANOUT);
     assert!(what.contains("lost their connection"), "{what}");
-    let what = shortcoming(serve(Server::Busy), "idle --members=5 --seconds=1");
+    let what = verdict(serve(Server::Busy), "idle --members=5 --seconds=1");
     assert!(what.contains("5 failed to connect"), "{what}");
-    let what = shortcoming(serve(Server::Mute), "idle --members=5 --seconds=1");
+    let what = verdict(serve(Server::Mute), "idle --members=5 --seconds=1");
     assert!(what.contains("5 got no answer"), "{what}");
 }
 
 #[test]
-fn what_cannot_be_done_is_said_before_anything_is_sent() {
+fn impossible_runs_are_refused_before_they_start() {
     let foreign = ["swarm", "idle", "ws://192.0.2.1/parties/main/talk"];
     assert!(matches!(
         swarm::run(Cli::parse_from(foreign).swarm),

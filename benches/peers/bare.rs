@@ -1,9 +1,9 @@
-//! The bare loop: the least that a server of this protocol can be, and so the measure of all others.
+//! The minimal server of this protocol, as a baseline for the others.
 //!
-//! One thread a table of file descriptors, one listener each, one `send` of the same bytes to every
-//! socket in the order of joining, once a tick. It trusts its clients: the kind is taken from the
-//! first reaction and every later text frame counts as one of it, a full socket loses the message,
-//! and there is one room. Run as `bare PORT [--tables N]`.
+//! Each thread has a descriptor table and a listener. Once a tick it sends the same bytes to every
+//! socket in the order of joining. It trusts its clients: it takes the kind from the first reaction,
+//! counts every later text frame as one of that kind, loses messages for full sockets, and has one
+//! room. Run as `bare PORT [--tables N]`.
 #![allow(unsafe_code)]
 
 use mio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ use tungstenite::handshake::derive_accept_key;
 const TICK: Duration = Duration::from_millis(50);
 const LISTENER: Token = Token(usize::MAX);
 const BACKLOG: i32 = 4096;
-/// Reads of one socket before it is the next one's turn.
+/// Maximum reads from a socket before the next socket has its turn.
 const READS_PER_TURN: usize = 4;
 const MASKED_HEADER_BYTES: usize = 6;
 
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn serve(port: u16, own_table: bool) -> io::Result<()> {
     if own_table {
         #[cfg(target_os = "linux")]
-        // SAFETY: this thread owns no descriptor yet and hands none of those to come to another.
+        // SAFETY: this thread owns no descriptor yet, and shares no later one with another thread.
         unsafe {
             rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES)?;
         }
@@ -159,7 +159,7 @@ enum Reading {
     Ended,
 }
 
-/// Reads a socket, empty or for its turn.
+/// Reads a socket until it is empty or its turn ends.
 fn read(
     index: usize,
     sockets: &mut Slab<TcpStream>,
@@ -207,7 +207,7 @@ fn read(
     Reading::Unfinished
 }
 
-/// Counts the text frames at the front of `data`; how many bytes they take, `None` after a close.
+/// Counts the text frames at the start of `data`. Returns their length, or `None` after a close.
 fn scan(data: &[u8]) -> Option<usize> {
     let mut used = 0;
     let mut texts = 0;

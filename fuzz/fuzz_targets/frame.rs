@@ -1,4 +1,4 @@
-//! The frame decoder against tungstenite's codec, in one read and byte by byte.
+//! Compares the frame decoder with tungstenite's codec, in one read and byte by byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,8 +8,8 @@ use ovation::protocol::websocket::frame::{Decoder, Event};
 #[path = "../oracle.rs"]
 mod oracle;
 
-const LIMIT: usize = 1 << 12;
+const MAX_MESSAGE_BYTES: usize = 1 << 12;
 
 fuzz_target!(|bytes: &[u8]| {
-    oracle::agree(bytes, LIMIT);
+    oracle::agree(bytes, MAX_MESSAGE_BYTES);
 });

@@ -1,5 +1,5 @@
-//! Reactions: exactly what serde_json finds in a message, within the limits; and any kind comes
-//! back out of the counts.
+//! The reaction parser agrees with serde_json, within the limits, and every kind survives being
+//! encoded in the counts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use serde_json::Value;
 const MAX_KIND_BYTES: usize = 32;
 
 fuzz_target!(|text: &str| {
-    // A map of serde_json keeps the last of duplicate keys, as JSON.parse does.
+    // Like JSON.parse, serde_json keeps the last of duplicate keys.
     let value: Option<Value> = serde_json::from_str(text).ok();
     let kind = value.as_ref().and_then(|value| value.get("kind")?.as_str());
     let expected = kind.filter(|kind| {
@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
     match (&parsed, expected) {
         (Ok(kind), Some(expected)) => assert_eq!(kind, expected),
         (Err(_), None) => {}
-        // Numbers that no f64 holds are passed over unread where serde_json's own value refuses.
+        // The parser skips numbers that no f64 can represent; a serde_json::Value refuses them.
         (Ok(_), None) if value.is_none() => {}
         other => panic!("{other:?}"),
     }

@@ -1,5 +1,5 @@
-//! Request heads: what is incomplete stays so until more arrives, what is complete stays the
-//! same whatever follows it, and routes and handshakes can be made of anything.
+//! Request heads: an incomplete head stays incomplete until more arrives, a complete head doesn't
+//! depend on what follows it, and any request can be routed and answered.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
             length
         )))
     );
-    assert_eq!(request::parse(&bytes[..length - 1], MAX_HEAD_BYTES), Ok(None));
+    assert_eq!(
+        request::parse(&bytes[..length - 1], MAX_HEAD_BYTES),
+        Ok(None)
+    );
 
     let router = Router::default();
     match router.route(request.target) {
@@ -41,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(error) => Response::from(error).encode(&request, &Origins::default(), &mut output),
     }
     assert!(output.starts_with(b"HTTP/1.1 "));
-    // Nothing that a client sent may end a line of the answer.
+    // Nothing from the client may end a line of the response.
     let head_end = output
         .windows(4)
         .position(|end| end == b"\r\n\r\n")

@@ -1,5 +1,5 @@
-//! Many members and many reactors: everyone ends on the exact counts, seen in order, and nobody
-//! is sent more than a tick's worth.
+//! Many members and many reactors: every member ends on the exact counts, sees no count go down,
+//! and gets at most one message per tick.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
@@ -14,11 +14,14 @@ use mio::{Events, Interest, Poll, Token};
 use tungstenite::Message;
 
 use crate::support::{
-    Chance, Client, Counts, Http, PATIENCE, RawSocket, Server, eventually, masked,
-    raise_descriptor_limit, reaction, switches_of,
+    Chance, Client, Counts, Http, PATIENCE, RawSocket, Server, eventually, raise_descriptor_limit,
+    reaction, reaction_frame, switches_of,
 };
 
-/// Members that one thread drives, each with reactions still to be sent.
+/// Flooders whose shares of 64 KiB together exceed the megabyte that a reactor reads in a turn.
+const FLOODERS: usize = 24;
+
+/// Members that one thread drives, each with reactions to send.
 struct Crowd {
     poll: Poll,
     members: Vec<Member>,
@@ -54,11 +57,11 @@ impl Crowd {
         Self { poll, members }
     }
 
-    /// Sends all there is to send, and reads until every member has seen `total` reactions.
+    /// Sends all reactions, and reads until every member has seen `total` of them.
     fn converge(&mut self, total: u64) {
         let deadline = Instant::now() + 3 * PATIENCE;
         let mut events = Events::with_capacity(1024);
-        // What members do by themselves makes no event.
+        // A member that only has something to send causes no event.
         for member in &mut self.members {
             member.turn();
         }
@@ -74,7 +77,7 @@ impl Crowd {
                 .count();
             assert!(
                 Instant::now() < deadline,
-                "{behind} of {} members have not seen {total} reactions; the first of all saw {}",
+                "{behind} of {} members have not seen {total} reactions; the first member saw {}",
                 self.members.len(),
                 self.members[0].seen
             );
@@ -93,7 +96,7 @@ impl Member {
         while let Some(kind) = self.to_send.pop_front() {
             match self.client.socket.send(reaction(kind).into()) {
                 Ok(()) => {}
-                // It is in tungstenite's buffer, and goes out with the next flush.
+                // The message is in tungstenite's buffer; the next flush sends it.
                 Err(error) if would_block(&error) => break,
                 Err(error) => panic!("can't send: {error}"),
             }
@@ -130,7 +133,7 @@ fn would_block(error: &tungstenite::Error) -> bool {
 }
 
 #[test]
-fn a_thousand_members_and_ten_thousand_reactions_converge_on_the_exact_counts() {
+fn a_thousand_members_converge_on_exact_counts() {
     const MEMBERS: usize = 1000;
     const KINDS: [&str; 5] = ["love", "clap", "wow", "❤", "constructor"];
     raise_descriptor_limit();
@@ -155,7 +158,7 @@ fn a_thousand_members_and_ten_thousand_reactions_converge_on_the_exact_counts() 
 }
 
 #[test]
-fn members_of_one_room_on_two_reactors_all_see_all() {
+fn members_on_two_reactors_see_every_reaction() {
     const MEMBERS: usize = 100;
     let server = Server::start(&["--reactors", "2"]);
     let before = ["reactor-0", "reactor-1"].map(|name| switches_of(&server, name));
@@ -173,7 +176,7 @@ fn members_of_one_room_on_two_reactors_all_see_all() {
         }
         crowd.converge(round * MEMBERS as u64);
     }
-    // A request may land on either reactor; members on both must see what it adds.
+    // A request may reach either reactor; members on both must see its reaction.
     for extra in 1..=8 {
         Http::connect(&server).post("/party/talk", &reaction("clap"));
         crowd.converge(5 * MEMBERS as u64 + extra);
@@ -181,7 +184,7 @@ fn members_of_one_room_on_two_reactors_all_see_all() {
 }
 
 #[test]
-fn the_first_reaction_in_a_quiet_room_is_seen_at_once_and_the_next_after_the_tick() {
+fn a_quiet_room_sends_at_once_then_once_per_tick() {
     const TICK: Duration = Duration::from_millis(1500);
     let server = Server::start(&["--tick-ms", "1500"]);
     let mut alice = Client::enter(&server, "talk");
@@ -193,7 +196,7 @@ fn the_first_reaction_in_a_quiet_room_is_seen_at_once_and_the_next_after_the_tic
         let took = began.elapsed();
         assert!(
             took < TICK / 2,
-            "in round {round} the first was seen after {took:?}"
+            "round {round}: the first reaction took {took:?}"
         );
         for _ in 0..3 {
             alice.react("love");
@@ -203,28 +206,31 @@ fn the_first_reaction_in_a_quiet_room_is_seen_at_once_and_the_next_after_the_tic
         assert_eq!(
             counts.of("love"),
             4 * (round + 1),
-            "three are one broadcast"
+            "three reactions make one message"
         );
         assert!(
             took > TICK - Duration::from_millis(200),
-            "the next came after {took:?} already"
+            "round {round}: the next message came after only {took:?}"
         );
-        assert!(took < 2 * TICK, "the next came only after {took:?}");
+        assert!(
+            took < 2 * TICK,
+            "round {round}: the next message took {took:?}"
+        );
         alice.wait_for(|counts| counts.of("love") == 4 * (round + 1));
-        // The tick after the last broadcast must pass before the room is quiet again.
-        std::thread::sleep(TICK + Duration::from_millis(100));
+        // The room is quiet again a tick after its last message. No event shows that.
+        thread::sleep(TICK + Duration::from_millis(100));
     }
 }
 
 #[test]
-fn a_burst_of_reactions_is_few_frames_and_the_last_is_exact() {
+fn a_burst_makes_few_frames_and_the_last_is_exact() {
     const REACTIONS: u64 = 20_000;
     const TICK: Duration = Duration::from_millis(50);
     let server = Server::start(&["--tick-ms", "50"]);
     let mut crowd = Crowd::enter(&server, "talk", 20);
     let mut sender = RawSocket::enter(&server, "talk");
     let began = Instant::now();
-    let burst = masked(0x81, reaction("love").as_bytes()).repeat(REACTIONS as usize / 10);
+    let burst = reaction_frame("love").repeat(REACTIONS as usize / 10);
     for _ in 0..10 {
         sender.send(&burst);
     }
@@ -232,7 +238,7 @@ fn a_burst_of_reactions_is_few_frames_and_the_last_is_exact() {
     let ticks = began.elapsed().as_millis() / TICK.as_millis();
     for member in &crowd.members {
         assert_eq!(member.seen.of("love"), REACTIONS);
-        // The leading edge, the ticks, and one for a tick that was under way.
+        // One at once, one per tick, and one for a tick that had begun.
         assert!(
             member.frames as u128 <= ticks + 2,
             "{} frames in {ticks} ticks",
@@ -242,7 +248,7 @@ fn a_burst_of_reactions_is_few_frames_and_the_last_is_exact() {
 }
 
 #[test]
-fn members_that_come_and_go_in_any_order_disturb_nobody() {
+fn members_can_join_and_leave_in_any_order() {
     const MEMBERS: usize = 30;
     let server = Server::start(&["--tick-ms", "1", "--reactors", "2"]);
     let enter = || Client::enter(&server, "talk");
@@ -263,9 +269,9 @@ fn members_that_come_and_go_in_any_order_disturb_nobody() {
 }
 
 #[test]
-fn more_flooders_than_a_turn_has_bytes_for_starve_nobody() {
+fn many_flooders_do_not_starve_other_rooms() {
     let server = Server::start(&["--reactors", "1", "--no-snapshot"]);
-    let frames = masked(0x81, reaction("love").as_bytes()).repeat(4000);
+    let frames = reaction_frame("love").repeat(4000);
     let is_over = AtomicBool::new(false);
     let written = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -278,9 +284,9 @@ fn more_flooders_than_a_turn_has_bytes_for_starve_nobody() {
                 }
             });
         }
-        // Also when the test fails: the scope waits for the flooders.
+        // Ends the flood even if the test fails, because the scope waits for the flooders.
         let _end = SetOnDrop(&is_over);
-        eventually("the flood is under way", || {
+        eventually("the flood has started", || {
             written.load(Ordering::Relaxed) > 10 * FLOODERS
         });
         let mut bystander = Client::enter(&server, "calm");
@@ -298,6 +304,3 @@ impl Drop for SetOnDrop<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
-
-/// With a share of 64 KiB each, more than the megabyte of a turn.
-const FLOODERS: usize = 24;

@@ -1,14 +1,14 @@
-//! What happens when file descriptors run out.
+//! File descriptors run out.
 
 use std::io::Write;
-use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    Http, PATIENCE, RawSocket, Server, cpu_time, eventually, masked, open_sockets, upgrade_head,
+    Http, PATIENCE, RawSocket, Server, cpu_time_during, eventually, open_sockets, reaction_frame,
+    upgrade_head,
 };
 
-/// Few, and yet more than the server needs for itself.
+/// Few, but more than the server itself needs.
 const DESCRIPTORS: usize = 64;
 const CLIENTS: usize = 120;
 
@@ -16,7 +16,16 @@ fn start(arguments: &[&str]) -> Server {
     Server::start_limited(&format!("-n {DESCRIPTORS}"), arguments)
 }
 
-/// Comes in, unless the server turns it away.
+/// Asserts that the server doesn't spin on connections that it can't accept.
+fn assert_server_rests(server: &Server) {
+    let used = cpu_time_during(server, Duration::from_secs(1));
+    assert!(
+        used < Duration::from_millis(200),
+        "{used:?} of CPU time in a second"
+    );
+}
+
+/// Joins the room. Returns `None` if the server turns the client away.
 fn try_enter(server: &Server) -> Option<RawSocket> {
     let mut http = Http::connect(server);
     let response = http.try_upgrade("/party/talk")?;
@@ -31,43 +40,37 @@ fn try_enter(server: &Server) -> Option<RawSocket> {
 }
 
 #[test]
-fn when_descriptors_run_out_the_surplus_is_turned_away_and_the_others_are_served() {
+fn clients_are_turned_away_when_descriptors_run_out() {
     let server = start(&["--reactors", "1"]);
     let mut inside: Vec<_> = (0..CLIENTS).filter_map(|_| try_enter(&server)).collect();
     assert!(
         inside.len() > DESCRIPTORS / 2 && inside.len() < DESCRIPTORS,
-        "{} came in",
+        "{} clients got in",
         inside.len()
     );
 
-    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    inside[0].send(&reaction_frame("love"));
     for member in &mut inside {
         assert_eq!(member.text(), r#"{"love":1}"#);
     }
 
-    let before = cpu_time(&server);
-    thread::sleep(Duration::from_secs(1));
-    let used = cpu_time(&server) - before;
-    assert!(
-        used < Duration::from_millis(200),
-        "in one second it used {used:?} of CPU"
-    );
+    assert_server_rests(&server);
 
     inside.truncate(DESCRIPTORS / 4);
     let mut newcomer = None;
-    eventually("a place for a newcomer", || {
+    eventually("a new client gets in", || {
         newcomer = try_enter(&server);
         newcomer.is_some()
     });
-    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    inside[0].send(&reaction_frame("love"));
     assert_eq!(newcomer.unwrap().text(), r#"{"love":2}"#);
 }
 
 #[test]
-fn when_one_table_for_all_reactors_runs_out_those_inside_are_served() {
+fn members_are_served_when_a_shared_table_is_full() {
     let server = start(&["--reactors", "2", "--fd-tables", "shared"]);
-    // A reactor whose spare descriptor another one took can't turn anybody away: its clients wait
-    // until somebody leaves.
+    // A reactor whose reserve descriptor another reactor took can't turn clients away: they wait
+    // until a member leaves.
     let is_answered = |http: &Http| {
         let mut stream = http.stream();
         stream
@@ -88,36 +91,34 @@ fn when_one_table_for_all_reactors_runs_out_those_inside_are_served() {
         }
     }
     let count = inside.len();
-    assert!(count > 20 && count < DESCRIPTORS, "{count} came in");
+    assert!(count > 20 && count < DESCRIPTORS, "{count} clients got in");
     for member in &mut inside {
         assert_eq!(member.text(), "{}");
     }
-    inside[0].send(&masked(0x81, br#"{"kind":"love"}"#));
+    inside[0].send(&reaction_frame("love"));
     for member in &mut inside {
         assert_eq!(member.text(), r#"{"love":1}"#);
     }
-    let before = cpu_time(&server);
-    thread::sleep(Duration::from_secs(1));
-    let used = cpu_time(&server) - before;
-    assert!(
-        used < Duration::from_millis(200),
-        "in one second it used {used:?} of CPU"
-    );
+    assert_server_rests(&server);
 }
 
 #[test]
-fn a_table_for_each_reactor_holds_more_than_one_for_all() {
+fn per_reactor_tables_hold_more_than_a_shared_one() {
     let arguments = ["--reactors", "2", "--fd-tables", "per-reactor"];
     let server = start(&arguments);
-    let at_first = open_sockets(&server);
+    let before = open_sockets(&server);
     let inside: Vec<_> = (0..3 * CLIENTS)
         .filter_map(|_| try_enter(&server))
         .collect();
-    assert!(inside.len() > DESCRIPTORS, "only {} came in", inside.len());
-    assert!(open_sockets(&server) >= at_first + inside.len());
+    assert!(
+        inside.len() > DESCRIPTORS,
+        "only {} clients got in",
+        inside.len()
+    );
+    assert!(open_sockets(&server) >= before + inside.len());
 
     drop(inside);
-    eventually("no socket left in any table", || {
-        open_sockets(&server) == at_first
+    eventually("all sockets are closed in every table", || {
+        open_sockets(&server) == before
     });
 }

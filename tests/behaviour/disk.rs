@@ -1,5 +1,4 @@
-//! What becomes of counts when the disk is full, fails or is slow, and of a snapshot that is
-//! damaged.
+//! Counts while the disk is full, failing or slow, and snapshots that are damaged.
 
 use std::fs;
 use std::path::Path;
@@ -8,36 +7,41 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Http, Response, Server, directory, eventually, post_request, reaction, refused, skipped,
+    AdminSide, Client, Http, Server, directory, eventually, post_request, reaction, refused, skip,
 };
 
-fn ask(admin: &str, target: &str) -> Response {
-    let mut http = Http::connect_to(admin);
-    http.send(format!("GET {target} HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
-    http.response()
+/// Size of a page of the snapshot, and of a word in it.
+const PAGE_BYTES: usize = 4096;
+const WORD_BYTES: usize = 8;
+
+/// More requests at once would fill the small send buffer and wait for a delayed ACK.
+const BATCH: usize = 10;
+
+/// Posts a reaction of each of so many kinds in a room. All must be counted.
+fn post_kinds(http: &mut Http, room: usize, kinds: usize) {
+    let target = format!("/party/{room}");
+    let posts: Vec<String> = (0..kinds)
+        .map(|kind| post_request(&target, &reaction(&kind.to_string())))
+        .collect();
+    for batch in posts.chunks(BATCH) {
+        http.send(batch.concat());
+        for _ in batch {
+            assert_eq!(http.response().status, 200);
+        }
+    }
 }
 
-fn metric(admin: &str, name: &str) -> f64 {
-    let metrics = ask(admin, "/metrics").body;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-        .trim()
-        .parse()
-        .unwrap()
-}
-
-/// Adds counters until the server says that it has no place for another.
+/// Adds counters until the server has no space for another.
 fn fill(server: &Server) {
-    const MOST_ROOMS: usize = 1000;
+    const MAX_ROOMS: usize = 1000;
     const KINDS_EACH: usize = 64;
     let mut http = Http::connect(server);
-    for room in 0..MOST_ROOMS {
+    for room in 0..MAX_ROOMS {
         let target = format!("/party/{room}");
         let posts: Vec<String> = (0..KINDS_EACH)
             .map(|kind| post_request(&target, &reaction(&kind.to_string())))
             .collect();
-        // More at once would fill the small send buffer, and then wait for a delayed ACK.
-        for batch in posts.chunks(16) {
+        for batch in posts.chunks(BATCH) {
             http.send(batch.concat());
             let mut statuses = batch.iter().map(|_| http.response().status);
             if let Some(other) = statuses.find(|status| *status != 200) {
@@ -45,27 +49,27 @@ fn fill(server: &Server) {
             }
         }
     }
-    panic!("{MOST_ROOMS} rooms found their place");
+    panic!("{MAX_ROOMS} rooms all had space");
 }
 
 #[test]
-fn at_its_own_limit_the_server_goes_on_counting_what_it_has() {
+fn a_full_snapshot_still_counts_known_kinds() {
     let server = Server::start(&["--snapshot-max-bytes", "1048576"]);
-    counts_what_it_has(&server);
+    assert_known_kinds_still_count(&server);
     assert_eq!(server.stop().code(), Some(0));
 }
 
 #[test]
-fn where_the_file_can_not_grow_memory_is_used_up_to_its_limit() {
-    // The shell counts blocks of 512 bytes, or of 1024: either way there is room for the first
-    // megabyte of the file and not for the third.
+fn memory_overflow_is_bounded_if_the_file_cannot_grow() {
+    // Shells count blocks of 512 or 1024 bytes. Either way the limit is above the first megabyte
+    // of the file and below the third.
     let mut server = Server::start_limited("-f 2048", &["--max-spare-bytes", "65536"]);
-    counts_what_it_has(&server);
-    eventually("it says why", || {
+    assert_known_kinds_still_count(&server);
+    eventually("the log says why", || {
         let log = server.log();
         log.contains("can't grow") && log.contains("ulimit -f")
     });
-    // What it could not save it says at the end.
+    // At the end, the server reports what it could not save.
     server.terminate();
     assert_eq!(server.wait().code(), Some(4));
     assert!(
@@ -75,7 +79,7 @@ fn where_the_file_can_not_grow_memory_is_used_up_to_its_limit() {
     );
 }
 
-fn counts_what_it_has(server: &Server) {
+fn assert_known_kinds_still_count(server: &Server) {
     let mut member = Client::enter(server, "talk");
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
@@ -89,7 +93,7 @@ fn counts_what_it_has(server: &Server) {
     assert!(refusal.body.contains("snapshot"), "{}", refusal.body);
 }
 
-/// A file system in memory of two megabytes, as long as this lives.
+/// A file system of two megabytes in memory. Dropping it unmounts it.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -102,7 +106,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(disk);
         }
-        skipped("no right to mount a file system on this machine");
+        skip("this user may not mount a file system");
         None
     }
 
@@ -118,7 +122,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
+fn a_full_disk_loses_no_count_once_space_returns() {
     const ROOMS: usize = 400;
     const KINDS: usize = 50;
     let Some(disk) = SmallDisk::mount() else {
@@ -127,26 +131,15 @@ fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
     let ballast = disk.path().join("ballast");
     let arguments = ["--flush-interval-ms", "20", "--admin", "127.0.0.1:0"];
     let mut server = Server::start_in(disk.path(), &arguments);
-    let admin = server.admin_address();
-    assert_eq!(ask(&admin, "/readyz").status, 200);
+    let admin = AdminSide::of(&server);
+    assert_eq!(admin.get("/readyz").status, 200);
     let mut member = Client::enter(&server, "talk");
     fs::write(&ballast, vec![1; 2 << 20]).unwrap_err();
     let mut http = Http::connect(&server);
     for room in 0..ROOMS {
-        let target = format!("/party/{room}");
-        let posts = |kinds: std::ops::Range<usize>| -> String {
-            kinds
-                .map(|kind| post_request(&target, &reaction(&kind.to_string())))
-                .collect()
-        };
-        for start in (0..KINDS).step_by(10) {
-            http.send(posts(start..start + 10));
-            for _ in 0..10 {
-                assert_eq!(http.response().status, 200);
-            }
-        }
+        post_kinds(&mut http, room, KINDS);
     }
-    // A room that is in memory only lives like any other.
+    // A room that exists only in memory works like any other.
     let mut late = Client::enter(&server, "late");
     for count in 1..=3 {
         late.react("love");
@@ -154,25 +147,25 @@ fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
     }
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
-    eventually("it says that the disk is full", || {
+    eventually("the log says that the disk is full", || {
         let log = server.log();
         log.contains("can't grow") && log.contains("make space on that disk")
     });
-    let readiness = ask(&admin, "/readyz");
+    let readiness = admin.get("/readyz");
     assert_eq!(readiness.status, 503);
     assert!(
         readiness.body.contains("make space on that disk"),
         "{}",
         readiness.body
     );
-    assert!(metric(&admin, "ovation_unsaved_records") > 0.0);
+    assert!(admin.metric("ovation_unsaved_records") > 0.0);
 
     fs::remove_file(&ballast).unwrap();
-    eventually("it says that all is well", || {
+    eventually("the log reports the recovery", || {
         server.log().contains("is well again")
     });
-    assert_eq!(ask(&admin, "/readyz").status, 200);
-    assert_eq!(metric(&admin, "ovation_unsaved_records"), 0.0);
+    assert_eq!(admin.get("/readyz").status, 200);
+    assert_eq!(admin.metric("ovation_unsaved_records"), 0.0);
     late.react("love");
     late.wait_for(|counts| counts.of("love") == 4);
     server.kill();
@@ -186,9 +179,9 @@ fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
 }
 
 #[test]
-fn a_disk_that_fails_is_named_and_tried_again() {
+fn a_failing_disk_is_reported_and_retried() {
     let home = directory();
-    // The first of a thread create and open the file; later ones are well again.
+    // The first calls of each thread create and open the file. After the eighth the disk recovers.
     let fault = "msync:error=EIO:when=4..8";
     let Some(server) = Server::start_injected(home.path(), fault, &["--flush-interval-ms", "5"])
     else {
@@ -196,16 +189,13 @@ fn a_disk_that_fails_is_named_and_tried_again() {
     };
     let mut member = Client::enter(&server, "talk");
     let mut count = 0;
-    eventually(
-        "it says that the disk fails, and then that it is well",
-        || {
-            count += 1;
-            member.react("love");
-            member.wait_for(|counts| counts.of("love") == count);
-            let log = server.log();
-            log.contains("can't be written to the disk") && log.contains("is well again")
-        },
-    );
+    eventually("the log reports the failure and then the recovery", || {
+        count += 1;
+        member.react("love");
+        member.wait_for(|counts| counts.of("love") == count);
+        let log = server.log();
+        log.contains("can't be written to the disk") && log.contains("is well again")
+    });
     let log = server.log();
     let path = server.snapshot();
     assert!(
@@ -218,22 +208,23 @@ fn a_disk_that_fails_is_named_and_tried_again() {
     assert_eq!(Client::join(&server, "talk").1.of("love"), count);
 }
 
-/// strace gives up now and then on threads that it delays, and says so.
-fn with_patience(is_done: impl Fn() -> bool) {
-    assert!((0..5).any(|_| is_done()), "not once in five attempts");
+/// Repeats an attempt that returns false if strace failed to delay a thread, which happens now and
+/// then. strace reports that in the server's log.
+fn attempt(try_once: impl Fn() -> bool) {
+    assert!((0..5).any(|_| try_once()), "strace failed in five attempts");
 }
 
 #[test]
 fn a_slow_disk_delays_no_reaction() {
-    with_patience(reactions_come_while_the_disk_is_slow);
+    attempt(reactions_come_while_the_disk_is_slow);
 }
 
 #[test]
-fn nobody_waits_for_a_file_that_grows_slowly() {
-    with_patience(rooms_are_made_while_the_file_grows_slowly);
+fn slow_file_growth_delays_no_reaction() {
+    attempt(rooms_are_made_while_the_file_grows_slowly);
 }
 
-/// Whether the disk was slow all the time.
+/// Returns whether the disk was slow all the time.
 fn reactions_come_while_the_disk_is_slow() -> bool {
     const SYNC: Duration = Duration::from_secs(1);
     let home = directory();
@@ -249,19 +240,19 @@ fn reactions_come_while_the_disk_is_slow() -> bool {
     let Some(server) = Server::start_injected(home.path(), &fault, &arguments) else {
         return true;
     };
-    let admin = server.admin_address();
+    let admin = AdminSide::of(&server);
     let mut member = Client::enter(&server, "talk");
     let mut http = Http::connect(&server);
     let start = Instant::now();
     let mut longest = Duration::ZERO;
     let mut count = 0;
-    // Long enough for two slow syncs to be under way.
+    // Long enough for two slow syncs.
     while start.elapsed() < 3 * SYNC {
         let asked = Instant::now();
         count += 1;
         member.react("love");
         member.wait_for(|counts| counts.of("love") == count);
-        // New rooms and kinds, too, which are written to the file.
+        // New rooms and kinds are written to the file too.
         http.post(&format!("/party/{count}"), &reaction("love"));
         longest = longest.max(asked.elapsed());
         thread::sleep(Duration::from_millis(2));
@@ -269,7 +260,7 @@ fn reactions_come_while_the_disk_is_slow() -> bool {
     if server.log().contains("strace:") {
         return false;
     }
-    let slowest = metric(&admin, "ovation_longest_flush_seconds");
+    let slowest = admin.metric("ovation_longest_flush_seconds");
     assert!(
         slowest >= SYNC.as_secs_f64(),
         "no flush took longer than {slowest} s"
@@ -279,20 +270,20 @@ fn reactions_come_while_the_disk_is_slow() -> bool {
     true
 }
 
-/// Whether the file grew slowly all the time.
+/// Returns whether the file grew slowly all the time.
 fn rooms_are_made_while_the_file_grows_slowly() -> bool {
     const GROWTH: Duration = Duration::from_secs(1);
-    /// More counters than are kept ready.
+    /// More counters than the server has space ready for.
     const ROOMS: usize = 1200;
     const KINDS: usize = 40;
     let home = directory();
-    // The first creates the file.
+    // The first call creates the file.
     let fault = format!("fallocate:delay_enter={}:when=2+", GROWTH.as_micros());
     let Some(server) = Server::start_injected(home.path(), &fault, &["--admin", "127.0.0.1:0"])
     else {
         return true;
     };
-    let admin = server.admin_address();
+    let admin = AdminSide::of(&server);
     let mut member = Client::enter(&server, "talk");
     let mut http = Http::connect(&server);
     let mut longest = Duration::ZERO;
@@ -312,52 +303,52 @@ fn rooms_are_made_while_the_file_grows_slowly() -> bool {
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
     assert!(longest < GROWTH / 2, "one room took {longest:?}");
-    eventually("all of it is in the file", || {
-        metric(&admin, "ovation_unsaved_records") == 0.0
+    eventually("all records are in the file", || {
+        admin.metric("ovation_unsaved_records") == 0.0
     });
-    let kinds = metric(&admin, "ovation_snapshot_used_bytes") / 64.0;
+    let kinds = admin.metric("ovation_snapshot_used_bytes") / 64.0;
     assert!(kinds > (ROOMS * KINDS) as f64, "{kinds} cells");
     !server.log().contains("strace:")
 }
 
 #[test]
-fn a_disk_that_hangs_is_told_while_it_hangs() {
-    with_patience(a_hang_is_told);
+fn a_hanging_disk_is_reported_while_it_hangs() {
+    attempt(a_hang_is_reported);
 }
 
-/// Whether the disk hung as long as it should.
-fn a_hang_is_told() -> bool {
+/// Returns whether the disk hung for as long as it should.
+fn a_hang_is_reported() -> bool {
     let home = directory();
-    // Of a thread the first is that of opening the file, or of the first flush.
+    // The first call of a thread opens the file or is its first flush.
     let fault = "msync:delay_enter=15000000:when=2";
     let arguments = ["--flush-interval-ms", "1", "--admin", "127.0.0.1:0"];
     drop(Server::start_in(home.path(), &[]));
     let Some(server) = Server::start_injected(home.path(), fault, &arguments) else {
         return true;
     };
-    let admin = server.admin_address();
+    let admin = AdminSide::of(&server);
     let mut member = Client::enter(&server, "talk");
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
-    let says = "has not been written to the disk for";
-    eventually("the log says so", || {
+    let report = "has not been written to the disk for";
+    eventually("the log reports the hang", || {
         member.react("love");
         let log = server.log();
-        log.contains(says) || log.contains("strace:")
+        log.contains(report) || log.contains("strace:")
     });
     if server.log().contains("strace:") {
         return false;
     }
-    let readiness = ask(&admin, "/readyz");
+    let readiness = admin.get("/readyz");
     assert!(
-        readiness.status == 503 && readiness.body.contains(says),
+        readiness.status == 503 && readiness.body.contains(report),
         "{}",
         readiness.body
     );
     let (mut other, counts) = Client::join(&server, "talk");
     other.react("clap");
     other.wait_for(|now| now.of("clap") == counts.of("clap") + 1);
-    eventually("it is over", || {
+    eventually("the log reports the recovery", || {
         member.react("love");
         server.log().contains("is well again")
     });
@@ -365,7 +356,7 @@ fn a_hang_is_told() -> bool {
 }
 
 #[test]
-fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
+fn a_damaged_snapshot_is_refused_or_salvaged() {
     let home = directory();
     let server = Server::start_in(home.path(), &[]);
     let path = server.snapshot();
@@ -379,8 +370,8 @@ fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
     }
     assert_eq!(server.stop().code(), Some(0));
     let mut bytes = fs::read(&path).unwrap();
-    // The name of the first room.
-    bytes[4096 + 4 * 8] ^= 1;
+    // Damages the name of the first room.
+    bytes[PAGE_BYTES + 4 * WORD_BYTES] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let failed = refused(home.path(), &[]);
     assert_eq!(failed.code, Some(4));
@@ -410,7 +401,7 @@ fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
 }
 
 #[test]
-fn what_can_not_be_written_is_refused_with_a_remedy() {
+fn an_unwritable_snapshot_is_refused_with_advice() {
     let home = directory();
     let missing = home.path().join("no/such/directory/counts");
     let failed = refused(home.path(), &["--snapshot", missing.to_str().unwrap()]);
@@ -440,7 +431,7 @@ fn what_can_not_be_written_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn of_servers_that_start_at_once_on_one_file_exactly_one_runs() {
+fn only_one_of_many_servers_gets_the_snapshot() {
     const SERVERS: usize = 6;
     let home = directory();
     for round in 0..3 {
@@ -461,7 +452,7 @@ fn of_servers_that_start_at_once_on_one_file_exactly_one_runs() {
 }
 
 #[test]
-fn a_time_to_live_that_is_too_short_to_be_known_is_refused() {
+fn a_room_ttl_that_is_too_short_is_refused() {
     for wrong in ["5s", "soon", "0"] {
         let failed = refused(directory().path(), &["--room-ttl", wrong]);
         assert_eq!(failed.code, Some(2), "{wrong}");

@@ -1,4 +1,4 @@
-//! What is left when the server ends, in whatever way it does.
+//! Which counts are left after the server ends: after a stop, a SIGKILL, a refused start.
 
 use std::fs;
 use std::io::Write;
@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tungstenite::Message;
 
 use crate::support::{
-    Chance, Client, Counts, Http, RawSocket, Server, directory, eventually, masked, reaction,
-    refused,
+    Chance, Client, Counts, FIN, Http, PING, PONG, RawSocket, Server, directory, eventually,
+    masked, reaction, reaction_frame, refused,
 };
 
 #[test]
-fn a_restart_keeps_every_count_and_tells_the_clients() {
+fn a_restart_closes_with_1001_and_keeps_every_count() {
     let home = directory();
     let mut server = Server::start_in(home.path(), &["--party", "main,stage"]);
     let mut member = Client::enter(&server, "talk");
@@ -37,12 +37,8 @@ fn a_restart_keeps_every_count_and_tells_the_clients() {
     assert_eq!(server.wait().code(), Some(0));
 
     let server = Server::start_in(home.path(), &["--party", "main,stage"]);
-    let (mut member, _) = {
-        let mut client = Client::open(&server, "/party/talk");
-        let text = client.next_text();
-        assert_eq!(text, r#"{"love":2,"clap":1,"❤":1}"#);
-        (client, text)
-    };
+    let mut member = Client::open(&server, "/party/talk");
+    assert_eq!(member.next_text(), r#"{"love":2,"clap":1,"❤":1}"#);
     let mut http = Http::connect(&server);
     for room in 0..50 {
         let counts = http.get(&format!("/parties/stage/{room}%20%E2%9D%A4")).body;
@@ -53,7 +49,7 @@ fn a_restart_keeps_every_count_and_tells_the_clients() {
 }
 
 #[test]
-fn a_server_restarts_at_the_address_that_it_had() {
+fn a_server_can_restart_at_the_same_address() {
     let home = directory();
     let server = Server::start_in(home.path(), &[]);
     let address = server.address().to_owned();
@@ -67,15 +63,15 @@ fn a_server_restarts_at_the_address_that_it_had() {
 }
 
 #[test]
-fn what_was_sent_before_the_server_was_told_to_stop_is_counted() {
+fn reactions_sent_before_sigterm_are_counted() {
     const REACTIONS: usize = 2000;
     let home = directory();
     let mut server = Server::start_in(home.path(), &["--tick-ms", "1000"]);
     let mut socket = RawSocket::enter(&server, "talk");
-    socket.send(&masked(0x81, reaction("love").as_bytes()).repeat(REACTIONS));
-    // Once the pong is here, all before it has been read.
-    socket.send(&masked(0x89, b""));
-    while socket.frame().first != 0x8a {}
+    socket.send(&reaction_frame("love").repeat(REACTIONS));
+    // Once the pong arrives, the server has read everything before the ping.
+    socket.send(&masked(FIN | PING, b""));
+    while socket.frame().first != FIN | PONG {}
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     let server = Server::start_in(home.path(), &[]);
@@ -83,7 +79,7 @@ fn what_was_sent_before_the_server_was_told_to_stop_is_counted() {
 }
 
 #[test]
-fn a_second_server_is_kept_out_and_told_by_whom() {
+fn a_second_server_is_told_the_pid_of_the_first() {
     let home = directory();
     let mut server = Server::start_in(home.path(), &[]);
     let failed = refused(home.path(), &[]);
@@ -97,14 +93,14 @@ fn a_second_server_is_kept_out_and_told_by_whom() {
     let mut member = Client::enter(&server, "talk");
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
-    // A lock dies with its holder, however that dies.
+    // The lock ends with its holder, even after a SIGKILL.
     server.kill();
     let server = Server::start_in(home.path(), &[]);
     assert_eq!(Client::join(&server, "talk").1.of("love"), 1);
 }
 
 #[test]
-fn a_file_that_is_no_snapshot_is_refused_and_left_as_it_is() {
+fn a_foreign_file_is_refused_and_left_unchanged() {
     let home = directory();
     for (name, content) in [
         ("short", b"hello".to_vec()),
@@ -137,16 +133,16 @@ fn a_file_that_is_no_snapshot_is_refused_and_left_as_it_is() {
     assert_eq!(failed.code, Some(4), "{}", failed.message);
 }
 
-/// Rounds of one server, and what is known of its counts.
+/// Lives of one server, each ended by a SIGKILL, and what is known of its counts.
 struct Rounds<'h> {
     home: &'h Path,
     chance: Chance,
-    /// What a client has seen: no less may be left.
+    /// What a client has seen. No less may be left.
     seen: Counts,
-    /// How many reactions of each kind may have reached the server: no more may be left.
+    /// Reactions of each kind that may have reached the server. No more may be left.
     sent: [u64; KINDS.len()],
-    sent_in_all: u64,
-    /// The room that was new in the last round, and what was seen there.
+    sent_total: u64,
+    /// The room that the last round created, and the counts seen there.
     newest: Option<(String, Counts)>,
 }
 
@@ -180,7 +176,7 @@ impl Rounds<'_> {
             let posted = scope.spawn(|| post(http, &room));
             thread::sleep(life);
             server.kill();
-            // The sender may be in a write; its socket is dead now, and yet let it be sure.
+            // Ends a write that the sender may be blocked in.
             let _ = stream.shutdown(std::net::Shutdown::Both);
             (
                 sent.join().unwrap(),
@@ -190,7 +186,7 @@ impl Rounds<'_> {
         });
         for (total, more) in self.sent.iter_mut().zip(sent) {
             *total += more;
-            self.sent_in_all += more;
+            self.sent_total += more;
         }
         self.seen = seen;
         self.newest = Some((room, seen_in_new));
@@ -199,16 +195,16 @@ impl Rounds<'_> {
     fn check(&mut self, number: usize, found: &Counts) {
         assert!(
             found.covers(&self.seen),
-            "round {number}: reactions that were seen are lost: {found} left of {}",
+            "round {number}: lost reactions that a client had seen: {found} left of {}",
             self.seen
         );
         for (kind, sent) in KINDS.iter().zip(&mut self.sent) {
             let count = found.of(kind);
             assert!(
                 count <= *sent,
-                "round {number}: {count} of {kind}, and {sent} were sent"
+                "round {number}: {count} of {kind} counted, but only {sent} sent"
             );
-            // What did not arrive in its round can't arrive later.
+            // Reactions that didn't arrive in their round can't arrive later.
             *sent = count;
         }
         assert!(
@@ -218,11 +214,11 @@ impl Rounds<'_> {
     }
 }
 
-/// Sends as fast as the server takes it; how many of each kind may have arrived.
+/// Sends as fast as the server reads. Returns how many of each kind may have arrived.
 fn flood(sender: &mut RawSocket, order: usize) -> [u64; KINDS.len()] {
     let mut sent = [0; KINDS.len()];
     for index in (0..KINDS.len()).cycle().skip(order) {
-        let batch = masked(0x81, reaction(KINDS[index]).as_bytes()).repeat(BATCH as usize);
+        let batch = reaction_frame(KINDS[index]).repeat(BATCH as usize);
         sent[index] += BATCH;
         if sender.stream().write_all(&batch).is_err() {
             break;
@@ -231,7 +227,7 @@ fn flood(sender: &mut RawSocket, order: usize) -> [u64; KINDS.len()] {
     sent
 }
 
-/// Reads until the server is dead; the last counts that were seen.
+/// Reads until the server dies, and returns the last counts.
 fn watch(mut client: Client<TcpStream>, found: Counts) -> Counts {
     let mut seen = found;
     while let Ok(message) = client.socket.read() {
@@ -244,7 +240,7 @@ fn watch(mut client: Client<TcpStream>, found: Counts) -> Counts {
     seen
 }
 
-/// Adds kinds to a new room until the server is dead; the last counts that were seen.
+/// Adds kinds to a new room until the server dies, and returns the last counts.
 fn post(mut http: Http, room: &str) -> Counts {
     let mut seen = Counts::default();
     for number in (0..40).cycle() {
@@ -257,11 +253,11 @@ fn post(mut http: Http, room: &str) -> Counts {
     seen
 }
 
-/// How often servers are killed if `OVATION_SIGKILLS` says nothing else.
+/// Default number of SIGKILLs. `OVATION_SIGKILLS` changes it.
 const SIGKILLS: usize = 200;
 
 #[test]
-fn sigkills_lose_nothing_that_was_seen_and_count_nothing_that_was_not_sent() {
+fn sigkills_lose_nothing_seen_and_count_nothing_twice() {
     const SERVERS: u64 = 4;
     let sigkills = std::env::var("OVATION_SIGKILLS").map_or(SIGKILLS, |number| {
         number.parse().expect("OVATION_SIGKILLS is a number")
@@ -284,7 +280,7 @@ fn sigkills_lose_nothing_that_was_seen_and_count_nothing_that_was_not_sent() {
                     chance: Chance::seeded(seed.wrapping_add(server)),
                     seen: Counts::default(),
                     sent: [0; KINDS.len()],
-                    sent_in_all: 0,
+                    sent_total: 0,
                     newest: None,
                 };
                 for number in 0..rounds_each {
@@ -298,10 +294,10 @@ fn sigkills_lose_nothing_that_was_seen_and_count_nothing_that_was_not_sent() {
                      0 of {} sent counted twice",
                     rounds.seen.total(),
                     left.total(),
-                    rounds.sent_in_all
+                    rounds.sent_total
                 );
-                assert!(rounds.seen.total() > 0, "nothing was seen in any round");
-                eventually("it has said that no count was behind", || {
+                assert!(rounds.seen.total() > 0, "no reaction was seen in any round");
+                eventually("the log says that no count needed repair", || {
                     survivor.log().contains("restored_counts=0")
                 });
             });

@@ -1,27 +1,26 @@
-//! RFC 6455 over a real socket, rule by rule: what must be refused, with which close code, and
-//! what must not.
+//! RFC 6455 over a real socket, rule by rule: which frames are refused, with which close code, and
+//! which are not.
 
 use crate::support::{
-    Client, Http, RawSocket, Server, close_payload, eventually, frame_with_length, masked,
-    reaction, upgrade_head,
+    BINARY, CLOSE, CONTINUATION, Client, FIN, Http, PING, PONG, RawSocket, Server, TEXT,
+    close_payload, eventually, frame_with_length, masked, reaction, reaction_frame, upgrade_head,
 };
 
-const FIN: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
+const RESERVED_OPCODES: [u8; 10] = [0x3, 0x4, 0x5, 0x6, 0x7, 0xb, 0xc, 0xd, 0xe, 0xf];
+const OPCODE_BITS: u8 = 0xf;
 const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// A name, the bytes, and the close code that they must be answered with.
+/// A name, the bytes, and the close code that the server must answer with.
 type Bad = (String, Vec<u8>, u16);
 
 fn bad_headers() -> Vec<Bad> {
     let mut bad = vec![
-        ("unmasked text".into(), b"\x81\x02hi".to_vec(), 1002),
-        ("unmasked ping".into(), b"\x89\x00".to_vec(), 1002),
+        (
+            "unmasked text".into(),
+            vec![FIN | TEXT, 2, b'h', b'i'],
+            1002,
+        ),
+        ("unmasked ping".into(), vec![FIN | PING, 0], 1002),
     ];
     for bit in [0x40, 0x20, 0x10, 0x70] {
         let frame = masked(FIN | bit | TEXT, b"hi");
@@ -29,7 +28,7 @@ fn bad_headers() -> Vec<Bad> {
         let frame = masked(FIN | bit | PING, b"");
         bad.push((format!("reserved bits {bit:#x} of a ping"), frame, 1002));
     }
-    for opcode in [0x3, 0x4, 0x5, 0x6, 0x7, 0xb, 0xc, 0xd, 0xe, 0xf] {
+    for opcode in RESERVED_OPCODES {
         let frame = masked(FIN | opcode, b"");
         bad.push((format!("reserved opcode {opcode:#x}"), frame, 1002));
     }
@@ -109,7 +108,7 @@ fn bad_text() -> Vec<Bad> {
     let cut = [masked(TEXT, b"a\xe2\x9d"), masked(FIN | CONTINUATION, b"")].concat();
     bad.push(("cut off by the end of the fragments".into(), cut, 1007));
     bad.push(("invalid first fragment".into(), masked(TEXT, b"\xc0"), 1007));
-    // Only ten of a hundred bytes are there, and the answer must not wait for the others.
+    // Only 10 of 100 bytes are sent, and the server must not wait for the others.
     let started = frame_with_length(FIN | TEXT, 0, 100, b"0123\xff56789");
     bad.push(("invalid in the middle of a frame".into(), started, 1007));
     let reason = masked(FIN | CLOSE, &close_payload(1000, b"bye \xff"));
@@ -159,8 +158,8 @@ fn too_big() -> Vec<Bad> {
     ]
 }
 
-/// Sends what must be refused; expects a close frame with the code, and then the end.
-fn is_refused(server: &Server, (name, bytes, code): &Bad) {
+/// Asserts that the server answers with a close frame and its code, and then closes the connection.
+fn assert_refused(server: &Server, (name, bytes, code): &Bad) {
     let mut socket = RawSocket::enter(server, "bad");
     socket.send(bytes);
     let frame = socket.frame();
@@ -174,64 +173,64 @@ fn is_refused(server: &Server, (name, bytes, code): &Bad) {
     assert_eq!(socket.try_frame(), None, "{name}: the connection must end");
 }
 
-fn are_refused(bad: &[Bad]) {
+fn assert_all_refused(bad: &[Bad]) {
     let server = Server::start(&["--reactors", "1"]);
     let mut bystander = Client::enter(&server, "bad");
     for case in bad {
-        is_refused(&server, case);
+        assert_refused(&server, case);
     }
     bystander.react("love");
     assert_eq!(bystander.next_text(), r#"{"love":1}"#);
 }
 
 #[test]
-fn bad_headers_are_refused_with_1002() {
-    are_refused(&bad_headers());
+fn bad_frame_headers_are_refused_with_1002() {
+    assert_all_refused(&bad_headers());
 }
 
 #[test]
 fn frames_out_of_order_are_refused_with_1002() {
-    are_refused(&bad_sequences());
+    assert_all_refused(&bad_sequences());
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_refused_with_1007_at_its_first_bad_byte() {
-    are_refused(&bad_text());
+fn invalid_utf_8_is_refused_with_1007_at_once() {
+    assert_all_refused(&bad_text());
 }
 
 #[test]
-fn malformed_closes_are_refused_with_1002() {
-    are_refused(&bad_closes());
+fn malformed_close_frames_are_refused_with_1002() {
+    assert_all_refused(&bad_closes());
 }
 
 #[test]
-fn messages_over_the_limit_are_refused_with_1009() {
-    are_refused(&too_big());
+fn oversized_messages_are_refused_with_1009() {
+    assert_all_refused(&too_big());
 }
 
 #[test]
-fn what_comes_before_a_bad_frame_still_counts_and_what_follows_does_not() {
+fn frames_before_a_bad_one_count_and_later_ones_do_not() {
     let server = Server::start(&[]);
     let mut socket = RawSocket::enter(&server, "talk");
     let frames = [
-        masked(FIN | TEXT, reaction("before").as_bytes()),
+        reaction_frame("before"),
         masked(FIN | PING, b"p"),
-        masked(FIN | 0x3, b""),
-        masked(FIN | TEXT, reaction("after").as_bytes()),
+        masked(FIN | RESERVED_OPCODES[0], b""),
+        reaction_frame("after"),
     ];
     socket.send(&frames.concat());
     let pong = socket.frame();
     assert_eq!((pong.first, &pong.payload[..]), (FIN | PONG, &b"p"[..]));
     assert_eq!(socket.frame().first, FIN | CLOSE);
     assert_eq!(socket.try_frame(), None);
-    // The close may be out before the turn has ended and added what it counted.
+    // The server may send the close before it adds what it has counted.
     let counts = || Http::connect(&server).get("/party/talk").body;
-    eventually("it is counted", || counts() != "{}");
+    eventually("the reaction is counted", || counts() != "{}");
     assert_eq!(counts(), r#"{"before":1}"#);
 }
 
 #[test]
-fn a_ping_is_answered_with_a_pong_of_the_same_payload() {
+fn a_pong_repeats_the_payload_of_the_ping() {
     let server = Server::start(&[]);
     let mut socket = RawSocket::enter(&server, "talk");
     for payload in [&b""[..], b"hello", &[0xff; 125]] {
@@ -239,17 +238,17 @@ fn a_ping_is_answered_with_a_pong_of_the_same_payload() {
         let pong = socket.frame();
         assert_eq!((pong.first, &pong.payload[..]), (FIN | PONG, payload));
     }
-    // A pong that nobody asked for is no error.
+    // An unsolicited pong is not an error.
     socket.send(&masked(FIN | PONG, b"unasked"));
-    socket.send(&masked(FIN | TEXT, reaction("love").as_bytes()));
+    socket.send(&reaction_frame("love"));
     assert_eq!(socket.text(), r#"{"love":1}"#);
 }
 
 #[test]
-fn fragments_make_one_message_with_control_frames_in_between() {
+fn control_frames_may_come_between_fragments() {
     let server = Server::start(&[]);
     let mut socket = RawSocket::enter(&server, "talk");
-    // The character is cut between fragments.
+    // A character is split between fragments.
     socket.send(&masked(TEXT, b"{\"kind\":\"\xe2"));
     socket.send(&masked(FIN | PING, b"in between"));
     let pong = socket.frame();
@@ -265,12 +264,12 @@ fn fragments_make_one_message_with_control_frames_in_between() {
 }
 
 #[test]
-fn frames_may_arrive_byte_by_byte_and_all_at_once() {
+fn frames_may_arrive_in_pieces_of_any_size() {
     let server = Server::start(&["--tick-ms", "1"]);
     let mut socket = RawSocket::enter(&server, "talk");
     let long = reaction("love") + &" ".repeat(200);
     let frames = [
-        masked(FIN | TEXT, reaction("love").as_bytes()),
+        reaction_frame("love"),
         masked(FIN | TEXT, long.as_bytes()),
         masked(TEXT, br#"{"kind":"#),
         masked(FIN | CONTINUATION, br#""love"}"#),
@@ -287,7 +286,7 @@ fn frames_may_arrive_byte_by_byte_and_all_at_once() {
         let (mut has_pong, mut has_counts) = (false, false);
         while !has_pong || !has_counts {
             let frame = socket.frame();
-            match frame.first & 0xf {
+            match frame.first & OPCODE_BITS {
                 PONG => has_pong = true,
                 TEXT => has_counts = frame.payload == expected.as_bytes(),
                 _ => panic!("in pieces of {size}: {frame:?}"),
@@ -300,10 +299,7 @@ fn frames_may_arrive_byte_by_byte_and_all_at_once() {
 fn frames_may_follow_the_handshake_at_once() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
-    let frames = [
-        masked(FIN | TEXT, reaction("love").as_bytes()),
-        masked(FIN | PING, b""),
-    ];
+    let frames = [reaction_frame("love"), masked(FIN | PING, b"")];
     http.send([upgrade_head("/party/talk", "").as_bytes(), &frames.concat()].concat());
     let response = http.response();
     assert_eq!(response.status, 101);
@@ -318,13 +314,13 @@ fn frames_may_follow_the_handshake_at_once() {
 }
 
 #[test]
-fn the_close_handshake_gives_the_code_back() {
+fn the_close_handshake_echoes_the_code() {
     let server = Server::start(&[]);
     for code in [1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4999] {
         let mut socket = RawSocket::enter(&server, "talk");
         socket.send(&masked(FIN | CLOSE, &close_payload(code, "bye")));
-        // What comes after a close is not read.
-        socket.send(&masked(FIN | TEXT, reaction("late").as_bytes()));
+        // The server reads nothing after a close.
+        socket.send(&reaction_frame("late"));
         let frame = socket.frame();
         assert_eq!(
             (frame.first, frame.payload),
@@ -347,8 +343,8 @@ fn a_client_that_never_finishes_closing_is_dropped() {
     socket.send(&masked(FIN | CLOSE, b""));
     assert_eq!(socket.frame().first, FIN | CLOSE);
     assert_eq!(socket.try_frame(), None);
-    // Our side stays open, and yet its place is free.
-    eventually("a place for another connection", || {
+    // The client keeps its side open, but its permit is free again.
+    eventually("another connection is admitted", || {
         Http::connect(&server)
             .try_get("/party/talk")
             .is_some_and(|it| it.status == 200)

@@ -1,4 +1,4 @@
-//! RFC 9112 as far as a room needs it, and what hostile clients do with it.
+//! RFC 9112 as far as a room needs it, and what hostile clients send.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_post_counts_and_the_members_see_it() {
+fn a_post_counts_and_reaches_the_members() {
     let server = Server::start(&["--tick-ms", "1"]);
     let mut member = Client::enter(&server, "talk");
     let mut http = Http::connect(&server);
@@ -28,7 +28,7 @@ fn a_post_counts_and_the_members_see_it() {
 }
 
 #[test]
-fn a_connection_is_kept_for_request_after_request() {
+fn a_connection_serves_many_requests() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     for count in 1..=20 {
@@ -57,7 +57,7 @@ fn pipelined_requests_are_answered_in_order() {
     for room in 0..100 {
         assert_eq!(http.response().body, format!(r#"{{"kind-{room}":1}}"#));
     }
-    // The same, in pieces that end anywhere.
+    // Once more, in pieces that end anywhere.
     for piece in requests.as_bytes().chunks(1000) {
         http.send(piece);
     }
@@ -67,7 +67,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn answers_that_fill_the_socket_all_come_in_the_end() {
+fn responses_that_fill_the_socket_all_arrive() {
     let server = Server::start(&["--max-kinds", "100"]);
     let mut http = Http::connect(&server);
     for kind in 0..100 {
@@ -77,7 +77,7 @@ fn answers_that_fill_the_socket_all_come_in_the_end() {
         );
     }
     let expected = http.get("/party/talk").body;
-    // 600 KB of answers to 8 KB of requests, and nobody reads until all is sent.
+    // 600 KB of responses to 8 KB of requests. The client reads only after it has sent all.
     http.send("GET /party/talk HTTP/1.1\r\nHost: a\r\n\r\n".repeat(200));
     for _ in 0..200 {
         assert_eq!(http.response().body, expected);
@@ -86,7 +86,7 @@ fn answers_that_fill_the_socket_all_come_in_the_end() {
 }
 
 #[test]
-fn a_head_request_is_answered_without_the_body() {
+fn a_head_request_gets_no_body() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     http.post("/party/talk", &reaction("love"));
@@ -97,7 +97,7 @@ fn a_head_request_is_answered_without_the_body() {
 }
 
 #[test]
-fn options_tell_a_browser_what_it_may_do() {
+fn options_answers_cors_preflights() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     let response = http.request("OPTIONS", "/party/talk", "Origin: https://a.example\r\n");
@@ -127,7 +127,7 @@ fn other_methods_are_not_allowed() {
 }
 
 #[test]
-fn connections_end_when_the_client_or_its_version_says_so() {
+fn connection_and_version_decide_when_to_close() {
     let server = Server::start(&[]);
     for head in [
         "GET /party/talk HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -150,7 +150,7 @@ fn connections_end_when_the_client_or_its_version_says_so() {
 }
 
 #[test]
-fn a_client_that_has_said_all_still_gets_its_answers() {
+fn a_half_closed_client_still_gets_its_responses() {
     let server = Server::start(&["--max-kinds", "100"]);
     let mut http = Http::connect(&server);
     for kind in 0..100 {
@@ -169,7 +169,7 @@ fn a_client_that_has_said_all_still_gets_its_answers() {
 }
 
 #[test]
-fn requests_that_must_not_be_served_are_refused_and_the_connection_ends() {
+fn invalid_requests_are_refused_and_end_the_connection() {
     let server = Server::start(&["--max-message-bytes", "200"]);
     let get = |fields: &str| format!("GET /party/talk HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     let post = |fields: &str| format!("POST /party/talk HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
@@ -206,7 +206,7 @@ fn requests_that_must_not_be_served_are_refused_and_the_connection_ends() {
 }
 
 #[test]
-fn handshakes_that_are_none_are_refused_with_what_would_help() {
+fn invalid_handshakes_are_refused() {
     let server = Server::start(&[]);
     let whole = upgrade_head("/party/talk", "");
     let without = |field: &str| {
@@ -241,7 +241,7 @@ fn handshakes_that_are_none_are_refused_with_what_would_help() {
         );
         http.expect_end();
     }
-    // Neither is chosen, which declines them.
+    // The server declines an extension and a subprotocol by not choosing them.
     let offers = "Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n";
     let mut http = Http::connect(&server);
     http.send(upgrade_head("/party/talk", offers));
@@ -267,7 +267,7 @@ fn a_request_may_arrive_byte_by_byte() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_ended_in_time() {
+fn a_slow_request_times_out() {
     let server = Server::start(&["--head-timeout-ms", "300"]);
     let began = Instant::now();
     let mut silent = Http::connect(&server);
@@ -286,13 +286,13 @@ fn a_request_that_takes_too_long_is_ended_in_time() {
     let took = began.elapsed();
     assert!(
         took >= Duration::from_millis(290),
-        "ended after {took:?} already"
+        "ended after only {took:?}"
     );
-    assert!(took < Duration::from_secs(5), "ended only after {took:?}");
+    assert!(took < Duration::from_secs(5), "took {took:?}");
 }
 
 #[test]
-fn bytes_now_and_then_do_not_make_a_request_last() {
+fn trickled_bytes_do_not_extend_the_timeout() {
     let server = Server::start(&["--head-timeout-ms", "300"]);
     let mut http = Http::connect(&server);
     http.send("GET /party/talk HTTP/1.1\r\nA: ");
@@ -300,7 +300,7 @@ fn bytes_now_and_then_do_not_make_a_request_last() {
     http.stream()
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
-    // Every 20 ms another byte, until the server has had enough.
+    // Sends another byte every 20 ms until the server gives up.
     loop {
         let mut stream = http.stream();
         let written = stream.write(b"b");
@@ -309,15 +309,15 @@ fn bytes_now_and_then_do_not_make_a_request_last() {
             (Ok(_), Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
             _ => break,
         }
-        assert!(began.elapsed() < PATIENCE, "it lasts for ever");
+        assert!(began.elapsed() < PATIENCE, "the server never gives up");
     }
     http.stream().set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(http.response().status, 408);
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_costs_the_server_nothing() {
-    /// More than the kernel holds for both ends.
+fn a_client_that_never_reads_costs_no_memory() {
+    /// More than the kernel buffers for both ends.
     const BOUND_BYTES: usize = 64 << 20;
     let server = Server::start(&[
         "--reactors",
@@ -342,7 +342,7 @@ fn a_client_that_never_reads_its_answers_costs_the_server_nothing() {
         }
         assert!(
             written < BOUND_BYTES,
-            "the server reads what it can't answer"
+            "the server reads requests that it can't answer"
         );
     };
     assert_eq!(
@@ -354,7 +354,7 @@ fn a_client_that_never_reads_its_answers_costs_the_server_nothing() {
     assert!(grown < 1 << 20, "the server grew by {grown} bytes");
     member.react("love");
     member.wait_for(|counts| counts.of("love") == 1);
-    eventually("the end of a client that reads nothing", || {
+    eventually("the server drops the client", || {
         stream.write(b"G").is_err_and(|error| {
             matches!(
                 error.kind(),

@@ -1,4 +1,4 @@
-//! What the server does while nothing happens: nothing. And pings, where they are wanted.
+//! An idle server sleeps, apart from the pings that it is told to send.
 
 use std::io::{ErrorKind, Read};
 use std::thread;
@@ -6,23 +6,10 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::support::{Client, PATIENCE, RawSocket, Server, eventually, masked, switches};
-
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
-
-/// Waits until no thread has woken up for a while.
-pub(crate) fn settle(server: &Server) -> u64 {
-    let (mut last, mut since) = (switches(server), Instant::now());
-    eventually("half a second without a wake-up", || {
-        let now = switches(server);
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        since.elapsed() > Duration::from_millis(500)
-    });
-    last
-}
+use crate::support::{
+    Client, FIN, PATIENCE, PING, PONG, RawSocket, Server, masked, reaction_frame, settled_switches,
+    switches,
+};
 
 #[test]
 fn an_idle_server_does_not_wake_up() {
@@ -39,45 +26,45 @@ fn an_idle_server_does_not_wake_up() {
     for member in &mut members {
         member.wait_for(|counts| counts.of("love") == 1);
     }
-    let settled = settle(&server);
+    let settled = settled_switches(&server);
     thread::sleep(Duration::from_secs(2));
     let woken = switches(&server) - settled;
     assert_eq!(
         woken, 0,
-        "with 100 silent members it woke up {woken} times in 2 s"
+        "woke up {woken} times in 2 s with 100 silent members"
     );
     members[99].react("love");
     members[0].wait_for(|counts| counts.of("love") == 2);
 }
 
 #[test]
-fn few_members_cost_few_wake_ups_for_pings() {
+fn pings_cost_few_wake_ups() {
     let server = Server::start(&["--reactors", "1", "--ping-interval-ms", "3000"]);
     let mut members: Vec<_> = (0..10).map(|_| RawSocket::enter(&server, "talk")).collect();
     let before = switches(&server);
-    // Each is pinged once, which takes at most three intervals.
+    // Each member gets one ping, within three intervals.
     for member in &mut members {
-        assert_eq!(member.frame().first, PING);
+        assert_eq!(member.frame().first, FIN | PING);
     }
     let woken = switches(&server) - before;
-    assert!(woken < 30, "for 10 pings it woke up {woken} times");
+    assert!(woken < 30, "woke up {woken} times for 10 pings");
 }
 
 #[test]
-fn a_silent_client_is_pinged_and_stays_while_it_answers() {
+fn a_client_that_answers_pings_stays_connected() {
     let server = Server::start(&["--ping-interval-ms", "200"]);
     let mut socket = RawSocket::enter(&server, "talk");
     for _ in 0..5 {
         let ping = socket.frame();
-        assert_eq!(ping.first, PING, "{ping:?}");
-        socket.send(&masked(PONG, &ping.payload));
+        assert_eq!(ping.first, FIN | PING, "{ping:?}");
+        socket.send(&masked(FIN | PONG, &ping.payload));
     }
-    socket.send(&masked(0x81, br#"{"kind":"love"}"#));
+    socket.send(&reaction_frame("love"));
     assert_eq!(socket.text(), r#"{"love":1}"#);
 }
 
 #[test]
-fn a_client_that_answers_no_ping_is_dropped_and_the_others_stay() {
+fn a_client_that_answers_no_ping_is_dropped() {
     let server = Server::start(&["--ping-interval-ms", "200"]);
     let mut alive = Client::enter(&server, "talk");
     alive
@@ -91,28 +78,28 @@ fn a_client_that_answers_no_ping_is_dropped_and_the_others_stay() {
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
     loop {
-        // tungstenite answers its pings as it reads.
+        // tungstenite answers pings while it reads.
         match alive.socket.read() {
             Ok(Message::Ping(_)) => {}
             Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-            other => panic!("nothing but pings is to be read, and there is {other:?}"),
+            other => panic!("expected a ping, got {other:?}"),
         }
         let mut bytes = [0; 64];
         match mute.stream().read(&mut bytes) {
             Ok(0) => break,
-            Ok(length) => assert_eq!(bytes[..length], [PING, 0]),
+            Ok(length) => assert_eq!(bytes[..length], [FIN | PING, 0]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => break,
         }
         assert!(
             began.elapsed() < PATIENCE,
-            "a mute client was never dropped"
+            "the mute client is never dropped"
         );
     }
     let took = began.elapsed();
     assert!(
         took > Duration::from_millis(200),
-        "dropped after {took:?} already"
+        "dropped after only {took:?}"
     );
     alive
         .socket

@@ -1,4 +1,4 @@
-//! What is refused: each limit at its edge, and what the client is told.
+//! Every limit at its edge, and what the client is told.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::{Client, Http, PATIENCE, Server, dial, eventually, reaction, upgrade_head};
 
 #[test]
-fn a_rooms_name_may_be_as_long_as_the_limit_in_decoded_bytes() {
+fn the_room_name_limit_counts_decoded_bytes() {
     let server = Server::start(&["--max-room-name-bytes", "8"]);
     let mut http = Http::connect(&server);
     assert_eq!(http.get("/party/%61%62%63%64%65%66%67%68").status, 200);
@@ -19,7 +19,7 @@ fn a_rooms_name_may_be_as_long_as_the_limit_in_decoded_bytes() {
 }
 
 #[test]
-fn a_kind_may_be_as_long_as_the_limit_in_bytes() {
+fn the_kind_limit_counts_bytes() {
     let server = Server::start(&["--max-kind-bytes", "6"]);
     let mut client = Client::enter(&server, "talk");
     for kind in ["sevensy", "❤❤❤", "❤❤", "sixsix"] {
@@ -32,7 +32,7 @@ fn a_kind_may_be_as_long_as_the_limit_in_bytes() {
 }
 
 #[test]
-fn a_room_that_has_all_its_kinds_takes_those_and_no_others() {
+fn a_room_with_all_its_kinds_accepts_no_new_one() {
     let server = Server::start(&["--max-kinds", "2"]);
     let mut client = Client::enter(&server, "talk");
     for kind in ["love", "clap", "wow", "love"] {
@@ -62,7 +62,7 @@ fn only_the_kinds_on_the_list_are_counted() {
 }
 
 #[test]
-fn pages_of_other_origins_are_turned_away() {
+fn other_origins_are_refused() {
     let server = Server::start(&["--allow-origin", "https://a.example,https://b.example"]);
     for (origin, upgraded, answered) in [
         ("Origin: https://a.example\r\n", 101, 200),
@@ -71,7 +71,7 @@ fn pages_of_other_origins_are_turned_away() {
         ("Origin: https://c.example\r\n", 403, 403),
         ("Origin: http://a.example\r\n", 403, 403),
         ("Origin: https://a.example.evil.example\r\n", 403, 403),
-        // The server's own page, under the name by which it is asked.
+        // The server's own page: the origin equals the host of the request.
         ("Origin: https://ovation.test\r\n", 101, 200),
         ("Origin: null\r\n", 403, 403),
     ] {
@@ -91,38 +91,38 @@ fn pages_of_other_origins_are_turned_away() {
 }
 
 #[test]
-fn a_client_that_sends_too_many_messages_that_are_none_is_closed_with_1008() {
+fn too_many_invalid_messages_close_with_1008() {
     let server = Server::start(&["--max-invalid-messages", "3"]);
     let mut bystander = Client::enter(&server, "talk");
     let mut client = Client::enter(&server, "talk");
     for _ in 0..3 {
-        client.send("no reaction".to_owned());
+        client.send("invalid".to_owned());
     }
     client.react("love");
     client.wait_for(|counts| counts.of("love") == 1);
-    client.send("no reaction".to_owned());
+    client.send("invalid".to_owned());
     assert_eq!(client.close_code(), Some(1008));
     bystander.react("clap");
     bystander.wait_for(|counts| counts.of("clap") == 1);
 }
 
 #[test]
-fn the_limit_on_messages_that_are_none_holds_at_its_ends() {
-    for most in [0, 255] {
-        let server = Server::start(&["--max-invalid-messages", &most.to_string()]);
+fn the_invalid_message_limit_holds_at_0_and_255() {
+    for limit in [0, 255] {
+        let server = Server::start(&["--max-invalid-messages", &limit.to_string()]);
         let mut client = Client::enter(&server, "talk");
-        for _ in 0..most {
-            client.send("no reaction".to_owned());
+        for _ in 0..limit {
+            client.send("invalid".to_owned());
         }
         client.react("love");
         client.wait_for(|counts| counts.of("love") == 1);
-        client.send("no reaction".to_owned());
-        assert_eq!(client.close_code(), Some(1008), "after {most}");
+        client.send("invalid".to_owned());
+        assert_eq!(client.close_code(), Some(1008), "after {limit}");
     }
 }
 
 #[test]
-fn a_message_over_the_limit_is_answered_with_1009() {
+fn a_message_over_the_limit_closes_with_1009() {
     let server = Server::start(&["--max-message-bytes", "200"]);
     let mut client = Client::enter(&server, "talk");
     let of_length = |length: usize| {
@@ -139,7 +139,7 @@ fn a_message_over_the_limit_is_answered_with_1009() {
 }
 
 #[test]
-fn a_full_server_answers_503_and_has_room_again_when_somebody_leaves() {
+fn a_full_server_answers_503_until_a_client_leaves() {
     let server = Server::start(&["--max-connections", "3"]);
     let mut alice = Client::enter(&server, "talk");
     let bob = Client::enter(&server, "talk");
@@ -149,7 +149,7 @@ fn a_full_server_answers_503_and_has_room_again_when_somebody_leaves() {
     assert_eq!(refusal.field("Retry-After"), Some("5"));
     assert_eq!(refusal.field("Connection"), Some("close"));
     drop((bob, carol));
-    eventually("a place for another connection", || {
+    eventually("another connection is admitted", || {
         let refusal = Http::connect(&server).try_upgrade("/party/talk");
         refusal.is_some_and(|response| response.status == 101)
     });
@@ -158,7 +158,7 @@ fn a_full_server_answers_503_and_has_room_again_when_somebody_leaves() {
 }
 
 #[test]
-fn one_address_may_hold_so_many_connections_and_another_as_many() {
+fn each_address_has_its_own_connection_limit() {
     let server = Server::start(&["--max-connections-per-ip", "2", "--reactors", "2"]);
     let from = |source: [u8; 4]| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -168,30 +168,33 @@ fn one_address_may_hold_so_many_connections_and_another_as_many() {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Http::over(socket.into())
     };
-    let is_served = |http: &mut Http| {
+    let gets_served = |http: &mut Http| {
         http.try_get("/party/talk")
             .is_some_and(|response| response.status == 200)
     };
     let mut first = from([127, 0, 0, 2]);
     let mut second = from([127, 0, 0, 2]);
-    assert!(is_served(&mut first) && is_served(&mut second));
+    assert!(gets_served(&mut first) && gets_served(&mut second));
     assert!(
-        !is_served(&mut from([127, 0, 0, 2])),
-        "a third from one address"
+        !gets_served(&mut from([127, 0, 0, 2])),
+        "a third client of the address got in"
     );
     assert!(
-        is_served(&mut from([127, 0, 0, 3])),
-        "one from another address"
+        gets_served(&mut from([127, 0, 0, 3])),
+        "a client of another address did not get in"
     );
-    assert!(is_served(&mut first), "the first is still served");
+    assert!(
+        gets_served(&mut first),
+        "the first client is no longer served"
+    );
     drop(second);
-    eventually("a place for another of the address", || {
-        is_served(&mut from([127, 0, 0, 2]))
+    eventually("another connection of the address is admitted", || {
+        gets_served(&mut from([127, 0, 0, 2]))
     });
 }
 
 #[test]
-fn a_store_that_has_all_its_rooms_goes_on_counting_in_them() {
+fn a_store_with_all_its_rooms_keeps_counting_them() {
     let server = Server::start(&["--max-rooms", "1"]);
     let mut http = Http::connect(&server);
     assert_eq!(http.post("/party/first", &reaction("love")).status, 200);
@@ -204,10 +207,10 @@ fn a_store_that_has_all_its_rooms_goes_on_counting_in_them() {
 }
 
 #[test]
-fn while_memory_is_short_nobody_new_comes_in() {
+fn low_memory_turns_new_clients_away() {
     let server = Server::start(&["--min-free-memory-percent", "100"]);
     let refused = Http::connect(&server).try_get("/party/talk");
-    let refused = refused.expect("an answer");
+    let refused = refused.expect("a response");
     assert_eq!(refused.status, 503);
     assert!(refused.field("Retry-After").is_some());
 }

@@ -1,12 +1,12 @@
-//! Where the server listens.
+//! The addresses that the server listens on.
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::support::{Client, PATIENCE, Server, directory, refused};
+use crate::support::{Client, PATIENCE, Server, directory, refused, skip};
 
-fn enter_by_unix(path: &std::path::Path, room: &str) -> Client<UnixStream> {
+fn join_by_unix(path: &std::path::Path, room: &str) -> Client<UnixStream> {
     let stream = UnixStream::connect(path).expect("the server listens there");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut client = Client::over(stream, &format!("/party/{room}"));
@@ -15,7 +15,7 @@ fn enter_by_unix(path: &std::path::Path, room: &str) -> Client<UnixStream> {
 }
 
 #[test]
-fn a_room_is_one_room_at_every_address() {
+fn a_room_is_shared_by_all_addresses() {
     let home = directory();
     let path = home.path().join("socket");
     let unix = format!("unix:{}", path.display());
@@ -31,11 +31,11 @@ fn a_room_is_one_room_at_every_address() {
         ],
     );
     let [first, second, third] = server.addresses() else {
-        panic!("three addresses were asked for: {:?}", server.addresses());
+        panic!("expected three addresses: {:?}", server.addresses());
     };
     assert_eq!(second, &unix);
     let mut one = Client::enter_at(first, "talk");
-    let mut two = enter_by_unix(&path, "talk");
+    let mut two = join_by_unix(&path, "talk");
     let mut three = Client::enter_at(third, "talk");
     one.react("love");
     two.react("love");
@@ -51,7 +51,7 @@ fn a_unix_socket_is_removed_when_the_server_stops() {
     let path = home.path().join("socket");
     let unix = format!("unix:{}", path.display());
     let server = Server::start_in(home.path(), &["--listen", &unix]);
-    let mut client = enter_by_unix(&path, "talk");
+    let mut client = join_by_unix(&path, "talk");
     client.react("love");
     client.wait_for(|counts| counts.of("love") == 1);
     assert_eq!(server.stop().code(), Some(0));
@@ -60,7 +60,7 @@ fn a_unix_socket_is_removed_when_the_server_stops() {
 }
 
 #[test]
-fn a_socket_that_a_dead_server_left_is_taken_over() {
+fn a_dead_servers_socket_is_taken_over() {
     let home = directory();
     let path = home.path().join("socket");
     let unix = format!("unix:{}", path.display());
@@ -68,11 +68,11 @@ fn a_socket_that_a_dead_server_left_is_taken_over() {
     dead.kill();
     assert!(path.exists(), "SIGKILL leaves the socket");
     let _server = Server::start_in(home.path(), &["--listen", &unix]);
-    enter_by_unix(&path, "talk");
+    join_by_unix(&path, "talk");
 }
 
 #[test]
-fn what_is_in_use_is_not_taken_over() {
+fn a_live_socket_or_foreign_file_is_not_taken_over() {
     let home = directory();
     let path = home.path().join("socket");
     let unix = format!("unix:{}", path.display());
@@ -86,14 +86,14 @@ fn what_is_in_use_is_not_taken_over() {
     );
     drop(listener);
     fs::remove_file(&path).unwrap();
-    fs::write(&path, "a file of somebody").unwrap();
+    fs::write(&path, "a foreign file").unwrap();
     let failed = refused(home.path(), &["--listen", &unix]);
     assert_eq!(failed.code, Some(3), "{}", failed.message);
-    assert_eq!(fs::read_to_string(&path).unwrap(), "a file of somebody");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a foreign file");
 }
 
 #[test]
-fn an_address_in_use_is_said_and_ends_with_3() {
+fn an_address_in_use_exits_with_3() {
     let home = directory();
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = foreign.local_addr().unwrap().to_string();
@@ -106,14 +106,14 @@ fn an_address_in_use_is_said_and_ends_with_3() {
             failed.message
         );
     }
-    // Another ovation, which shares its port between its own reactors, shares it with nobody.
+    // Another Ovation shares its port among its own reactors, but with no other process.
     let server = Server::start(&["--reactors", "2"]);
     let failed = refused(home.path(), &["--listen", server.address()]);
     assert_eq!(failed.code, Some(3), "{}", failed.message);
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn wrong_usage_exits_with_2() {
     let home = directory();
     for arguments in [
         &["--no-such-flag"][..],
@@ -129,19 +129,19 @@ fn wrong_usage_ends_with_2() {
     assert_eq!(
         fs::read_dir(home.path()).unwrap().count(),
         0,
-        "nothing was made"
+        "a file was created"
     );
 }
 
 #[test]
 fn ipv6_is_served() {
     if TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("SKIPPED: this machine has no IPv6 loopback");
+        skip("there is no IPv6 loopback");
         return;
     }
     let server = Server::start(&["--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
     let [six, four] = server.addresses() else {
-        panic!("two addresses were asked for: {:?}", server.addresses());
+        panic!("expected two addresses: {:?}", server.addresses());
     };
     assert!(six.starts_with("[::1]:"), "{six}");
     let mut alice = Client::enter_at(six, "talk");

@@ -1,35 +1,43 @@
-//! What the server promises, proved on the real binary over loopback. Every test starts a server
-//! of its own, with its own directory and port, and no test looks inside.
+//! What the server and its commands promise, proved on the real binary over loopback. Every test
+//! starts processes of its own in a directory of its own, and none looks inside.
 //!
-//! - `rooms`: the wire between a room and its members. `limits`: what is refused, and how.
-//! - `crowd`: many members, many reactors, the tick. `slow`: a member that stops reading.
-//! - `durability`: restarts, SIGKILL, what the snapshot file goes through, exit codes.
-//! - `disk`: a disk that is full, fails or is slow; a damaged snapshot; rooms that are removed.
-//! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and what hostile clients do with it.
-//! - `pages`: the page and the element, as far as HTTP goes.
-//! - `sse`: event streams. `presence`: how many are here.
-//! - `admin`: health, metrics, and what an operator does to rooms.
-//! - `listen`: addresses. `idle`: wake-ups and pings. `descriptors`: when they run out.
-//! - `support`: the server process, the clients and the clocks that the others stand on.
+//! Where a test belongs:
+//! - `rooms`: messages between a room and its members. `limits`: what is refused, and how.
+//! - `crowd`: many members, many reactors, the tick. `slow`: members that stop reading.
+//! - `sse`: event streams. `presence`: the number of members.
+//! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
+//! - `pages`: the room's page and the element, as far as HTTP goes.
+//! - `listen`: addresses. `idle`: wake-ups and pings.
+//! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
+//! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
+//! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
+//!   use the admin side.
+//! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
+//! - `support`: the harness. It starts the server, and has the clients and the waits.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "here a panic is a verdict"
+    reason = "in a test, a panic is a verdict"
 )]
 
 mod admin;
+mod admin_access;
 mod crowd;
 mod descriptors;
 mod disk;
+mod doctor;
 mod durability;
 mod frames;
 mod http;
 mod idle;
 mod limits;
 mod listen;
+mod operator;
+mod overload;
 mod pages;
 mod presence;
 mod rooms;
 mod slow;
+mod snapshot;
 mod sse;
 mod support;

@@ -1,14 +1,12 @@
-//! The pages as HTTP sees them. What they do in a browser is proved in `tests/browser`.
+//! The pages as HTTP sees them. `tests/browser` tests what they do in a browser.
 
 use std::io::Read;
-use std::net::SocketAddr;
 
 use flate2::read::GzDecoder;
-use socket2::{Domain, Socket, Type};
 
-use crate::support::{Client, Http, PATIENCE, Server, reaction, resident_bytes};
+use crate::support::{Client, Http, Server, dial_with_small_buffer, reaction, resident_bytes};
 
-/// Every file that is served, with the start of its content type.
+/// Every file and the start of its content type.
 const FILES: [(&str, &str); 6] = [
     ("/", "text/html"),
     ("/ovation.js", "text/javascript"),
@@ -18,11 +16,12 @@ const FILES: [(&str, &str); 6] = [
     ("/pages/icon.svg", "image/svg+xml"),
 ];
 
-/// What is answered to a browser that takes gzip: the size as it is sent, and the text.
+/// Requests a file with gzip. Returns its size over the wire and its text.
 fn compressed(server: &Server, target: &str) -> (usize, String) {
     let mut http = Http::connect(server);
     http.send(format!(
-        "GET {target} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: close\r\n\r\n"
+        "GET {target} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, deflate, br\r\n\
+         Connection: close\r\n\r\n"
     ));
     let mut answer = Vec::new();
     http.into_inner().read_to_end(&mut answer).unwrap();
@@ -34,7 +33,7 @@ fn compressed(server: &Server, target: &str) -> (usize, String) {
 }
 
 #[test]
-fn every_file_comes_with_its_type_and_the_rules_of_the_page() {
+fn every_file_has_its_type_and_security_headers() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     for (target, content_type) in FILES {
@@ -77,7 +76,7 @@ fn every_file_comes_with_its_type_and_the_rules_of_the_page() {
 }
 
 #[test]
-fn the_page_is_small_over_the_wire_and_the_element_too() {
+fn the_page_and_the_element_are_small() {
     let server = Server::start(&[]);
     let mut total = 0;
     for (target, _) in FILES {
@@ -92,7 +91,7 @@ fn the_page_is_small_over_the_wire_and_the_element_too() {
 }
 
 #[test]
-fn what_a_browser_has_is_not_sent_again() {
+fn a_cached_file_is_not_sent_again() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     for (target, _) in FILES {
@@ -101,7 +100,7 @@ fn what_a_browser_has_is_not_sent_again() {
         assert_eq!((head.status, head.body.as_str()), (200, ""));
         assert_eq!(head.field("Content-Encoding"), Some("gzip"));
         let gzip = head.field("ETag").unwrap().to_owned();
-        assert_ne!(plain, gzip, "two forms, two strong tags");
+        assert_ne!(plain, gzip, "the two encodings need different strong tags");
         for (accepts, tags, status) in [
             ("identity", plain.as_str(), 304),
             ("gzip", &gzip, 304),
@@ -116,12 +115,12 @@ fn what_a_browser_has_is_not_sent_again() {
             if status == 304 {
                 assert_eq!(response.field("Content-Length"), None);
                 assert!(response.field("ETag").is_some() && response.field("Vary").is_some());
-                // Nothing follows: the next request on this connection is answered right.
+                // No body follows, so the next request on this connection gets its own response.
                 assert_eq!(http.request("GET", target, &fields).body, "");
             }
         }
     }
-    // The tag is made of the content: another server of the same kind has the same.
+    // The tag depends only on the content, so servers with the same settings agree.
     let tag = |server: &Server| {
         Http::connect(server)
             .get("/ovation.js")
@@ -133,7 +132,7 @@ fn what_a_browser_has_is_not_sent_again() {
 }
 
 #[test]
-fn the_kinds_of_the_server_are_the_buttons_of_the_page_and_the_element() {
+fn the_servers_kinds_are_the_default_buttons() {
     let server = Server::start(&["--kinds", "love,\"><script>", "--max-kind-bytes", "20"]);
     let element = Http::connect(&server).get("/ovation.js").body;
     let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"><script>\"];\n";
@@ -156,7 +155,7 @@ fn pages_are_read_only() {
 }
 
 #[test]
-fn without_pages_there_are_none() {
+fn no_pages_turns_the_pages_off() {
     let server = Server::start(&["--no-pages"]);
     let mut http = Http::connect(&server);
     for (target, _) in FILES {
@@ -167,7 +166,7 @@ fn without_pages_there_are_none() {
 }
 
 #[test]
-fn any_site_may_load_the_element_and_only_the_allowed_may_react() {
+fn any_site_may_load_the_element_but_not_react() {
     let server = Server::start(&["--allow-origin", "https://a.example"]);
     let mut http = Http::connect(&server);
     let foreign = "Origin: https://b.example\r\n";
@@ -178,14 +177,14 @@ fn any_site_may_load_the_element_and_only_the_allowed_may_react() {
 }
 
 #[test]
-fn pages_in_a_pipeline_come_whole_and_in_order() {
+fn pipelined_pages_arrive_whole_and_in_order() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     let script = http.get("/ovation.js").body;
     http.post("/party/talk", &reaction("love"));
     let both =
         "GET /party/talk HTTP/1.1\r\nHost: a\r\n\r\nGET /ovation.js HTTP/1.1\r\nHost: a\r\n\r\n";
-    // A megabyte of answers, and nobody reads until all is asked for.
+    // A megabyte of responses. The client reads only after it has sent all requests.
     http.send(both.repeat(60));
     for _ in 0..60 {
         assert_eq!(http.response().body, r#"{"love":1}"#);
@@ -194,18 +193,13 @@ fn pages_in_a_pipeline_come_whole_and_in_order() {
     assert_eq!(http.get("/party/talk").body, r#"{"love":1}"#);
 }
 
-/// A client for which the kernel keeps as little as it can.
+/// Connects a client that doesn't read yet.
 fn dial_slowly(server: &Server) -> Http {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(1024).unwrap();
-    let address: SocketAddr = server.address().parse().unwrap();
-    socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    Http::over(socket.into())
+    Http::over(dial_with_small_buffer(server, 1024))
 }
 
 #[test]
-fn a_client_that_does_not_read_gets_the_whole_file_later_and_holds_nobody_up() {
+fn a_slow_reader_gets_the_whole_file_and_blocks_no_one() {
     let server = Server::start(&["--reactors", "1"]);
     let expected = Http::connect(&server).get("/ovation.js").body;
     for request in [
@@ -223,7 +217,7 @@ fn a_client_that_does_not_read_gets_the_whole_file_later_and_holds_nobody_up() {
 }
 
 #[test]
-fn clients_that_do_not_read_a_file_share_it() {
+fn slow_readers_share_one_copy_of_a_file() {
     const CLIENTS: usize = 400;
     let server = Server::start(&["--reactors", "1", "--head-timeout-ms", "60000"]);
     let length = Http::connect(&server).get("/ovation.js").body.len();

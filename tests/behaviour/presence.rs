@@ -1,25 +1,27 @@
-//! How many are here: told to those who ask, and to nobody else.
+//! The number of members, which only presence subscribers get.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, EventStream, Http, Server, eventually, reaction, switches_of};
+use crate::support::{
+    Client, EventStream, Http, Server, reaction, settled_switches, switches, switches_of,
+};
 
-/// How many are here, if that is what the message says.
+/// Returns the number of members if this is a presence message.
 fn here(text: &str) -> Option<u64> {
     let number = text.strip_prefix(r#"{"$here":"#)?.strip_suffix('}')?;
     Some(number.parse().unwrap_or_else(|_| panic!("{text}")))
 }
 
-/// A WebSocket that asks; reads the counts and the number that come first.
-fn ask(server: &Server, room: &str) -> (Client, u64) {
+/// Joins as a presence subscriber. Reads the counts and the number, which come first.
+fn subscribe(server: &Server, room: &str) -> (Client, u64) {
     let mut client = Client::open(server, &format!("/party/{room}?presence=1"));
     assert_eq!(here(&client.next_text()), None, "the counts come first");
     let number = here(&client.next_text()).expect("the number comes second");
     (client, number)
 }
 
-/// Reads until the message comes. One who came late may be told a number again with the others.
+/// Reads until the message comes. A late subscriber may get the same number twice.
 fn read_until(mut next: impl FnMut() -> String, wanted: &str) {
     loop {
         let text = next();
@@ -31,9 +33,9 @@ fn read_until(mut next: impl FnMut() -> String, wanted: &str) {
 }
 
 #[test]
-fn those_who_ask_are_told_at_once_and_when_it_changes() {
+fn subscribers_learn_the_number_and_its_changes() {
     let server = Server::start(&["--presence-interval-ms", "100"]);
-    let (mut first, number) = ask(&server, "talk");
+    let (mut first, number) = subscribe(&server, "talk");
     assert_eq!(number, 1);
     let plain = Client::enter(&server, "talk");
     assert_eq!(here(&first.next_text()), Some(2));
@@ -44,7 +46,7 @@ fn those_who_ask_are_told_at_once_and_when_it_changes() {
     drop(plain);
     assert_eq!(here(&first.next_text()), Some(2));
     read_until(|| stream.next_data(), r#"{"$here":2}"#);
-    // The counts come between as ever.
+    // Counts are sent as always.
     first.react("love");
     assert_eq!(first.next_text(), r#"{"love":1}"#);
     assert_eq!(stream.next_data(), r#"{"love":1}"#);
@@ -54,45 +56,47 @@ fn those_who_ask_are_told_at_once_and_when_it_changes() {
 fn members_of_all_reactors_are_counted() {
     const MEMBERS: u64 = 40;
     let server = Server::start(&["--reactors", "4", "--presence-interval-ms", "50"]);
-    let mut asking: Vec<_> = (0..MEMBERS / 2).map(|_| ask(&server, "talk").0).collect();
+    let mut subscribed: Vec<_> = (0..MEMBERS / 2)
+        .map(|_| subscribe(&server, "talk").0)
+        .collect();
     let plain: Vec<_> = (0..MEMBERS / 2)
         .map(|_| Client::enter(&server, "talk"))
         .collect();
-    let wait = |asking: &mut Vec<Client>, number: u64| {
-        for client in asking {
+    let wait = |subscribed: &mut Vec<Client>, number: u64| {
+        for client in subscribed {
             while here(&client.next_text()) != Some(number) {}
         }
     };
-    wait(&mut asking, MEMBERS);
+    wait(&mut subscribed, MEMBERS);
     drop(plain);
-    wait(&mut asking, MEMBERS / 2);
-    asking.truncate(1);
-    wait(&mut asking, 1);
+    wait(&mut subscribed, MEMBERS / 2);
+    subscribed.truncate(1);
+    wait(&mut subscribed, 1);
 }
 
 #[test]
-fn rooms_are_counted_apart() {
+fn rooms_are_counted_separately() {
     let server = Server::start(&["--presence-interval-ms", "50"]);
-    let (_one, number) = ask(&server, "one");
+    let (_one, number) = subscribe(&server, "one");
     assert_eq!(number, 1);
-    let (_two, number) = ask(&server, "two");
+    let (_two, number) = subscribe(&server, "two");
     assert_eq!(number, 1);
 }
 
 #[test]
-fn those_who_do_not_ask_see_nothing_new() {
+fn other_members_get_no_presence_messages() {
     let server = Server::start(&["--presence-interval-ms", "20"]);
     let mut plain = Client::enter(&server, "talk");
     let mut off = Client::open(&server, "/party/talk?presence=0");
     assert_eq!(off.next_text(), "{}");
-    let (mut asking, _) = ask(&server, "talk");
+    let (mut subscribed, _) = subscribe(&server, "talk");
     for _ in 0..3 {
-        let passes_by = ask(&server, "talk");
-        assert_eq!(here(&asking.next_text()), Some(4));
-        drop(passes_by);
-        assert_eq!(here(&asking.next_text()), Some(3));
+        let visitor = subscribe(&server, "talk");
+        assert_eq!(here(&subscribed.next_text()), Some(4));
+        drop(visitor);
+        assert_eq!(here(&subscribed.next_text()), Some(3));
     }
-    asking.react("love");
+    subscribed.react("love");
     assert_eq!(plain.next_text(), r#"{"love":1}"#);
     assert_eq!(off.next_text(), r#"{"love":1}"#);
 }
@@ -100,31 +104,35 @@ fn those_who_do_not_ask_see_nothing_new() {
 #[test]
 fn many_changes_cost_few_messages() {
     let server = Server::start(&["--presence-interval-ms", "500"]);
-    let (mut first, _) = ask(&server, "talk");
+    let (mut first, _) = subscribe(&server, "talk");
     let began = Instant::now();
     let crowd: Vec<_> = (0..100).map(|_| Client::enter(&server, "talk")).collect();
     let mut messages = 0;
     while here(&first.next_text()) != Some(101) {
         messages += 1;
     }
-    let most = 1 + began.elapsed().as_millis() / 500;
-    assert!(messages <= most, "{messages} messages, not {most}");
+    let limit = 1 + began.elapsed().as_millis() / 500;
+    assert!(
+        messages <= limit,
+        "{messages} messages, at most {limit} expected"
+    );
     drop(crowd);
 }
 
 #[test]
-fn who_comes_and_goes_at_once_is_not_told_of() {
+fn a_short_visit_is_not_reported() {
+    const INTERVAL: Duration = Duration::from_millis(300);
     let server = Server::start(&["--presence-interval-ms", "300"]);
-    let (mut first, _) = ask(&server, "talk");
+    let (mut first, _) = subscribe(&server, "talk");
     drop(Client::enter(&server, "talk"));
-    // By the time of this answer, a number that had changed would have been sent.
-    thread::sleep(Duration::from_millis(600));
+    // A changed number would have been sent within this time.
+    thread::sleep(2 * INTERVAL);
     first.react("love");
     assert_eq!(first.next_text(), r#"{"love":1}"#);
 }
 
 #[test]
-fn no_kind_is_called_as_the_number_is() {
+fn the_presence_key_is_a_reserved_kind() {
     let server = Server::start(&["--max-invalid-messages", "1"]);
     let mut http = Http::connect(&server);
     let refused = http.post("/party/talk", &reaction("$here"));
@@ -150,27 +158,23 @@ fn presence_can_be_turned_off() {
 }
 
 #[test]
-fn a_room_where_nobody_asks_is_not_woken_when_others_come() {
+fn presence_wakes_no_reactor_for_other_rooms() {
     let server = Server::start(&["--reactors", "2", "--presence-interval-ms", "1"]);
-    // On one of the two are all who ask, in a room of their own.
-    let (_asking, _) = ask(&server, "asking");
+    // All subscribers are in one room on one of the two reactors.
+    let (_subscribed, _) = subscribe(&server, "subscribed");
     let before = switches_of(&server, "reactor-");
     const JOINS: u64 = 50;
     for _ in 0..JOINS {
         drop(Client::enter(&server, "talk"));
     }
-    eventually("quiet", || {
-        let now = switches_of(&server, "reactor-");
-        thread::sleep(Duration::from_millis(100));
-        now == switches_of(&server, "reactor-")
-    });
-    // Accepting, the request, leaving: not one more for the other reactor.
+    settled_switches(&server);
+    // Each visit wakes a reactor to accept, for the request and for the end. None wakes the other.
     let woken = switches_of(&server, "reactor-") - before;
-    assert!(woken <= 3 * JOINS, "{JOINS} visitors woke it {woken} times");
+    assert!(woken <= 3 * JOINS, "{JOINS} visits caused {woken} wake-ups");
 }
 
 #[test]
-fn members_who_ask_and_stay_cost_no_wake_up() {
+fn idle_subscribers_cause_no_wake_ups() {
     let server = Server::start(&[
         "--ping-interval-ms",
         "0",
@@ -179,11 +183,11 @@ fn members_who_ask_and_stay_cost_no_wake_up() {
         "--presence-interval-ms",
         "50",
     ]);
-    let mut members: Vec<_> = (0..50).map(|_| ask(&server, "talk").0).collect();
+    let mut members: Vec<_> = (0..50).map(|_| subscribe(&server, "talk").0).collect();
     for member in &mut members[..49] {
         while here(&member.next_text()) != Some(50) {}
     }
-    let settled = crate::idle::settle(&server);
+    let settled = settled_switches(&server);
     thread::sleep(Duration::from_secs(1));
-    assert_eq!(crate::support::switches(&server) - settled, 0);
+    assert_eq!(switches(&server) - settled, 0);
 }

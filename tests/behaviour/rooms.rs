@@ -1,9 +1,9 @@
-//! The wire between a room and its members, as clients of PartyKit know it.
+//! The messages between a room and its members, as clients of PartyKit know them.
 
 use crate::support::{Client, Http, Server, reaction, upgrade_head};
 
 #[test]
-fn two_members_see_each_others_reactions_and_their_own() {
+fn members_see_all_reactions_including_their_own() {
     let server = Server::start(&["--tick-ms", "1"]);
     let (mut alice, first) = Client::join(&server, "talk");
     assert_eq!(first.total(), 0);
@@ -17,7 +17,7 @@ fn two_members_see_each_others_reactions_and_their_own() {
 }
 
 #[test]
-fn the_first_message_is_an_empty_object_and_later_the_counts() {
+fn the_first_message_has_the_counts_of_the_room() {
     let server = Server::start(&[]);
     let mut first = Client::open(&server, "/party/talk");
     assert_eq!(first.next_text(), "{}");
@@ -30,7 +30,7 @@ fn the_first_message_is_an_empty_object_and_later_the_counts() {
 }
 
 #[test]
-fn kinds_stand_in_the_order_in_which_they_were_first_seen() {
+fn kinds_keep_the_order_of_their_first_use() {
     let server = Server::start(&[]);
     let mut client = Client::enter(&server, "talk");
     for kind in [
@@ -54,7 +54,7 @@ fn kinds_stand_in_the_order_in_which_they_were_first_seen() {
 }
 
 #[test]
-fn rooms_do_not_hear_each_other() {
+fn rooms_are_isolated() {
     let server = Server::start(&["--party", "main,stage"]);
     let mut here = Client::enter(&server, "here");
     let mut there = Client::enter(&server, "there");
@@ -96,7 +96,7 @@ fn every_spelling_of_a_room_is_the_same_room() {
 }
 
 #[test]
-fn a_slash_in_escapes_belongs_to_the_rooms_name() {
+fn an_escaped_slash_is_part_of_the_room_name() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     assert_eq!(
@@ -108,7 +108,7 @@ fn a_slash_in_escapes_belongs_to_the_rooms_name() {
 }
 
 #[test]
-fn what_is_no_room_is_not_found_with_and_without_an_upgrade() {
+fn unknown_paths_and_parties_are_not_found() {
     let server = Server::start(&["--no-pages"]);
     for (target, body) in [
         ("/parties/other/talk", "Party other not found"),
@@ -136,7 +136,7 @@ fn what_is_no_room_is_not_found_with_and_without_an_upgrade() {
 }
 
 #[test]
-fn only_the_parties_that_were_named_are_served() {
+fn only_the_configured_parties_are_served() {
     let server = Server::start(&["--party", "stage", "--party", "hall"]);
     let mut http = Http::connect(&server);
     assert_eq!(http.get("/parties/stage/talk").status, 200);
@@ -149,7 +149,7 @@ fn only_the_parties_that_were_named_are_served() {
 }
 
 #[test]
-fn messages_that_are_no_reactions_are_dropped_and_the_connection_stays() {
+fn invalid_messages_are_dropped() {
     let server = Server::start(&["--max-invalid-messages", "20"]);
     let mut client = Client::enter(&server, "talk");
     for text in [
@@ -175,7 +175,7 @@ fn messages_that_are_no_reactions_are_dropped_and_the_connection_stays() {
 }
 
 #[test]
-fn kinds_are_read_as_json_parse_reads_them() {
+fn kinds_are_parsed_as_json_parse_does() {
     let server = Server::start(&[]);
     let mut client = Client::enter(&server, "talk");
     for text in [
@@ -192,7 +192,7 @@ fn kinds_are_read_as_json_parse_reads_them() {
 }
 
 #[test]
-fn a_room_remembers_its_counts_while_nobody_is_there() {
+fn a_room_without_members_keeps_its_counts() {
     let server = Server::start(&["--no-snapshot"]);
     let mut client = Client::enter(&server, "talk");
     client.react("love");
@@ -201,5 +201,5 @@ fn a_room_remembers_its_counts_while_nobody_is_there() {
     assert_eq!(client.close_code(), None);
     let (_, counts) = Client::join(&server, "talk");
     assert_eq!(counts.of("love"), 1);
-    assert!(!server.snapshot().exists(), "--no-snapshot made a file");
+    assert!(!server.snapshot().exists(), "--no-snapshot created a file");
 }

@@ -1,19 +1,16 @@
-//! Event streams: members of a room like any other, over plain HTTP.
+//! Event streams: members of a room over plain HTTP.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-use socket2::{Domain, Socket, Type};
 
 use crate::slow::{self, KINDS, kind};
 use crate::support::{
-    Client, Counts, EventStream, Http, Item, PATIENCE, Server, eventually, open_sockets,
-    raise_descriptor_limit, reaction, resident_bytes, stream_request,
+    Client, Counts, EventStream, Http, Item, Server, dial_with_small_buffer, eventually,
+    open_sockets, raise_descriptor_limit, reaction, resident_bytes, stream_request,
 };
 
 #[test]
-fn a_stream_begins_with_the_counts_and_is_told_of_each_change() {
+fn a_stream_starts_with_the_counts_and_gets_changes() {
     let server = Server::start(&[]);
     let (mut stream, counts) = EventStream::join(&server, "talk");
     assert_eq!(counts.to_string(), "{}");
@@ -25,7 +22,7 @@ fn a_stream_begins_with_the_counts_and_is_told_of_each_change() {
 }
 
 #[test]
-fn streams_and_websockets_are_members_of_one_room() {
+fn streams_and_websockets_share_a_room() {
     let server = Server::start(&["--reactors", "2"]);
     let mut streams: Vec<_> = (0..8)
         .map(|_| EventStream::join(&server, "talk").0)
@@ -43,7 +40,7 @@ fn streams_and_websockets_are_members_of_one_room() {
 }
 
 #[test]
-fn the_head_lets_browsers_and_proxies_pass_events_on_at_once() {
+fn the_response_head_forbids_caching_and_buffering() {
     let server = Server::start(&["--allow-origin", "https://talks.example"]);
     let ask = |fields: &str| {
         let mut http = Http::connect(&server);
@@ -58,7 +55,7 @@ fn the_head_lets_browsers_and_proxies_pass_events_on_at_once() {
         ("X-Accel-Buffering", Some("no")),
         ("Access-Control-Allow-Origin", Some("https://talks.example")),
         ("Vary", Some("Origin")),
-        // The stream ends with the connection.
+        // The end of the connection ends the stream.
         ("Connection", Some("close")),
         ("Content-Length", None),
         ("Transfer-Encoding", None),
@@ -70,7 +67,7 @@ fn the_head_lets_browsers_and_proxies_pass_events_on_at_once() {
 }
 
 #[test]
-fn what_is_no_request_for_a_stream_is_answered_as_ever() {
+fn only_accept_text_event_stream_opens_a_stream() {
     let server = Server::start(&[]);
     let accept = "Accept: text/event-stream\r\n";
     let mut http = Http::connect(&server);
@@ -86,7 +83,7 @@ fn what_is_no_request_for_a_stream_is_answered_as_ever() {
     assert_eq!(http.request("GET", "/party/%ff", accept).status, 400);
     let head = http.request("HEAD", "/party/talk", accept);
     assert_eq!(head.field("Content-Type"), Some("application/json"));
-    // After answers on the same connection, a stream.
+    // A connection that has had responses can still become a stream.
     let mut stream = EventStream::over(http, "/party/talk");
     assert_eq!(stream.next_data(), "{}");
 }
@@ -104,11 +101,14 @@ fn changes_within_a_tick_come_as_one_event() {
     }
     assert_eq!(stream.next_counts().of("love"), 101);
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(200), "sent after {took:?}");
+    assert!(
+        took > Duration::from_millis(200),
+        "sent after only {took:?}"
+    );
 }
 
 #[test]
-fn a_silent_stream_is_kept_alive_and_asked_for_no_answer() {
+fn a_silent_stream_is_kept_alive() {
     let server = Server::start(&["--ping-interval-ms", "200"]);
     let (mut stream, _) = EventStream::join(&server, "talk");
     for _ in 0..5 {
@@ -120,12 +120,12 @@ fn a_silent_stream_is_kept_alive_and_asked_for_no_answer() {
 }
 
 #[test]
-fn what_a_client_says_on_a_stream_is_passed_over_and_costs_nothing() {
+fn input_on_a_stream_is_ignored_and_costs_no_memory() {
     const FLOOD_BYTES: usize = 32 << 20;
     let server = Server::start(&["--reactors", "1"]);
     let mut client = Client::enter(&server, "talk");
     let mut http = Http::connect(&server);
-    // A request behind the stream's is none.
+    // A pipelined request after that of the stream is ignored.
     http.send(stream_request("/party/talk") + &stream_request("/party/talk"));
     assert_eq!(http.response().status, 200);
     let before = resident_bytes(&server);
@@ -144,7 +144,7 @@ fn what_a_client_says_on_a_stream_is_passed_over_and_costs_nothing() {
 }
 
 #[test]
-fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
+fn a_slow_stream_gets_the_newest_counts_later() {
     const ROUNDS: usize = 500;
     let server = slow::start();
     let mut http = Http::connect(&server);
@@ -163,7 +163,7 @@ fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
     let grown = resident_bytes(&server).saturating_sub(before);
     assert!(
         grown < 4 << 20,
-        "the server grew by {grown} bytes for streams that are not read"
+        "the server grew by {grown} bytes for streams that don't read"
     );
     for stream in &mut streams {
         let (mut events, mut last) = (0, Counts::default());
@@ -173,7 +173,7 @@ fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
             (events, last) = (events + 1, counts);
         }
         assert_eq!(last.total(), total);
-        assert!(events < 10, "a slow stream was sent {events} events");
+        assert!(events < 10, "a slow stream got {events} events");
     }
     active.react(&kind(0));
     for stream in &mut streams {
@@ -181,31 +181,27 @@ fn a_stream_that_is_not_read_gets_the_newest_counts_when_it_is() {
     }
 }
 
-/// A stream for which the kernel keeps as little as it can.
+/// Opens a stream that doesn't read events yet.
 fn open_slowly(server: &Server) -> EventStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(2048).unwrap();
-    let address: SocketAddr = server.address().parse().unwrap();
-    socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    EventStream::over(Http::over(socket.into()), "/party/talk")
+    let http = Http::over(dial_with_small_buffer(server, 2048));
+    EventStream::over(http, "/party/talk")
 }
 
 #[test]
-fn thousands_of_idle_streams_cost_a_slab_entry_each() {
+fn an_idle_stream_costs_at_most_100_bytes() {
     const STREAMS: usize = 4000;
-    /// 48 in the slab, whose chunks hold 4,096, and 4 on the roll, whose list may have grown to
-    /// twice its length; the rest is what the page size rounds up.
-    const MOST_BYTES_EACH: u64 = 100;
+    /// 48 bytes in the slab, whose chunks hold 4,096 entries, and 4 in the member list, which may
+    /// have grown to twice its length. The rest is rounding to pages.
+    const MAX_BYTES_EACH: u64 = 100;
     raise_descriptor_limit();
     let server = Server::start(&["--reactors", "1", "--head-timeout-ms", "500"]);
-    // What the first uses allocate is not counted.
+    // One-time allocations of the first stream are not counted.
     let mut streams = vec![EventStream::join(&server, "talk").0];
     let before = resident_bytes(&server);
     streams.extend((0..STREAMS).map(|_| EventStream::join(&server, "talk").0));
-    let bound = MOST_BYTES_EACH * STREAMS as u64;
-    // Until they expire, the heads' deadlines take their memory too.
-    eventually("no more memory than the streams' own", || {
+    let bound = MAX_BYTES_EACH * STREAMS as u64;
+    // The deadlines of the request heads take memory until they expire.
+    eventually("only the streams themselves take memory", || {
         resident_bytes(&server).saturating_sub(before) < bound
     });
     let answer = Http::connect(&server).post("/party/talk", &reaction("love"));
@@ -216,7 +212,7 @@ fn thousands_of_idle_streams_cost_a_slab_entry_each() {
 }
 
 #[test]
-fn streams_that_end_are_forgotten() {
+fn ended_streams_are_forgotten() {
     let server = Server::start(&["--reactors", "1"]);
     let _stays = EventStream::join(&server, "talk").0;
     let settled = open_sockets(&server);
@@ -226,13 +222,13 @@ fn streams_that_end_are_forgotten() {
             .collect();
         drop(streams);
     }
-    eventually("as many sockets as before", || {
+    eventually("all their sockets are closed", || {
         open_sockets(&server) == settled
     });
 }
 
 #[test]
-fn a_stop_tells_streams_and_ends_them_after_the_last_counts() {
+fn a_stop_ends_streams_after_the_last_counts() {
     let mut server = Server::start(&["--tick-ms", "60000"]);
     let (mut stream, _) = EventStream::join(&server, "talk");
     let mut client = Client::enter(&server, "talk");
@@ -246,7 +242,7 @@ fn a_stop_tells_streams_and_ends_them_after_the_last_counts() {
 }
 
 #[test]
-fn limits_hold_for_streams_too() {
+fn the_connection_limit_includes_streams() {
     let server = Server::start(&["--max-connections", "2"]);
     let _one = EventStream::join(&server, "talk").0;
     let two = EventStream::join(&server, "talk").0;
@@ -255,7 +251,7 @@ fn limits_hold_for_streams_too() {
     assert!(refused.is_none_or(|response| response.status == 503));
     two.stream().shutdown(std::net::Shutdown::Both).unwrap();
     drop(two);
-    eventually("the place of the one that left", || {
+    eventually("another connection is admitted", || {
         let mut http = Http::connect(&server);
         http.try_get("/party/talk")
             .is_some_and(|response| response.status == 200)
@@ -263,13 +259,13 @@ fn limits_hold_for_streams_too() {
 }
 
 #[test]
-fn a_stream_in_pieces_is_opened_when_its_request_is_whole() {
+fn a_stream_request_may_arrive_in_pieces() {
     let server = Server::start(&[]);
     let mut http = Http::connect(&server);
     let request = stream_request("/party/talk");
     let (start, end) = request.split_at(30);
     http.stream().write_all(start.as_bytes()).unwrap();
-    // The server has read the start once it has answered another.
+    // Once the server answers a later request, it has read the first piece.
     assert_eq!(Http::connect(&server).get("/party/talk").status, 200);
     http.send(end);
     assert_eq!(http.response().status, 200);

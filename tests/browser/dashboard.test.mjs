@@ -1,15 +1,13 @@
-// The operator's dashboard in a real browser, against the real server and the real load generator.
+// The dashboard in a real browser, with the real server and the real load generator.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import WebSocket from "ws";
-import { Server, accessible, browser as launch, eventually, open, picture } from "./support.mjs";
+import { Server, accessible, binary, browser as launch, eventually, open, picture } from "./support.mjs";
 
-const binary = process.env.OVATION ?? fileURLToPath(new URL("../../target/debug/ovation", import.meta.url));
-/** What a browser says by itself of a connection that fails. */
+/** What a browser logs about a lost connection. */
 const LOST = [/net::ERR_/, /Failed to load resource/];
 
 let browser;
@@ -20,7 +18,7 @@ after(() => browser.close());
 
 const start = (context) => Server.start(context, "--admin", "127.0.0.1:0", "--room-grace-ms", "0");
 
-/** A talk, as the load generator plays it; to its end. */
+/** Plays a talk with the load generator, to its end. */
 async function talk(server, room, members, rate, seconds) {
   const url = `ws://${server.address}/parties/main/${room}`;
   const load = ["--members", members, "--rate", rate, "--seconds", seconds, "--kind", "❤"].map(String);
@@ -29,7 +27,7 @@ async function talk(server, room, members, rate, seconds) {
   assert.equal(code, 0, "the load was counted exactly");
 }
 
-/** A member of a room, and the code with which it is sent away. */
+/** Joins a room. `left` resolves to the close code. */
 async function member(server, room) {
   const socket = new WebSocket(`ws://${server.address}/parties/main/${encodeURIComponent(room)}`);
   const left = once(socket, "close").then(([code]) => code);
@@ -37,7 +35,7 @@ async function member(server, room) {
   return { socket, left };
 }
 
-/** A port that nobody listens on. */
+/** Finds a free port. */
 async function freePort() {
   const listener = createServer().listen(0, "127.0.0.1");
   await once(listener, "listening");
@@ -46,13 +44,13 @@ async function freePort() {
   return port;
 }
 
-/** The numbers of a room in the legend: now, and at its peak. */
+/** Reads the numbers of a room in the legend: now and peak. */
 const legend = (page, room) =>
   page.locator("#legend tbody tr", { hasText: room }).locator("td").allTextContents();
 const row = (page, room) => page.locator("#rooms tbody tr", { hasText: room });
 const now = (page, name) => page.locator(`[data-now="${name}"]`).textContent();
 
-/** Whether a chart has been drawn on: its canvas has so many colours. */
+/** Returns the number of colours on the canvas of a chart. */
 const colours = (page, name) =>
   page.locator(`[data-chart="${name}"]`).evaluate((canvas) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -66,11 +64,11 @@ const colours = (page, name) =>
     return [...found.values()].filter((pixels) => pixels > 30).length;
   });
 
-test("a talk is a spike, which a reload does not lose", async (context) => {
+test("a talk is a spike, which survives a reload", async (context) => {
   const server = await start(context);
   const page = await open(context, browser, server.admin, {
     viewport: { width: 1440, height: 1000 },
-    // That it is read is this test's doing.
+    // Reading the canvas causes this warning.
     expected: [/willReadFrequently/],
   });
   await page.locator('#state[data-state="live"]').waitFor();
@@ -87,7 +85,7 @@ test("a talk is a spike, which a reload does not lose", async (context) => {
   assert.ok(peak >= rate, `the peak of ${peak} is not below what is now, ${rate}`);
   await keynote;
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
-  assert.ok((await colours(page, "activity")) > before, "the rooms have colours of their own");
+  assert.ok((await colours(page, "activity")) > before, "each room has its own colour");
   await page.reload();
   await eventually(() => legend(page, "keynote"), ["0", "400"]);
   await eventually(() => legend(page, "hallway"), ["0", "50"]);
@@ -97,7 +95,7 @@ test("a talk is a spike, which a reload does not lose", async (context) => {
   }
 });
 
-test("the cursor shows what was at a time, by mouse and by keys", async (context) => {
+test("the cursor selects a time by mouse and keyboard", async (context) => {
   const server = await start(context);
   const page = await open(context, browser, server.admin);
   const { socket } = await member(server, "talk");
@@ -117,7 +115,7 @@ test("the cursor shows what was at a time, by mouse and by keys", async (context
   socket.close();
 });
 
-test("rooms are found, sorted, reset and closed, and nothing without asking", async (context) => {
+test("rooms can be searched, sorted, reset and closed", async (context) => {
   const server = await start(context);
   const page = await open(context, browser, server.admin);
   const members = await Promise.all(["one", "one", "two", "<b>three</b>"].map((room) => member(server, room)));
@@ -138,7 +136,7 @@ test("rooms are found, sorted, reset and closed, and nothing without asking", as
   await page.keyboard.press("Escape");
   await page.getByRole("button", { name: "Reset main/one" }).click();
   await dialog.getByRole("button", { name: "Cancel" }).click();
-  assert.deepEqual(await server.counts("one"), { "❤": 1 }, "nothing was done");
+  assert.deepEqual(await server.counts("one"), { "❤": 1 }, "a cancelled reset changes nothing");
   await page.getByRole("button", { name: "Reset main/one" }).click();
   await dialog.getByRole("button", { name: "Reset the counts" }).click();
   await eventually(() => page.locator("#toast").textContent(), "main/one is reset");
@@ -149,11 +147,11 @@ test("rooms are found, sorted, reset and closed, and nothing without asking", as
   await dialog.getByRole("button", { name: "Close the room" }).click();
   assert.deepEqual(await Promise.all(members.slice(0, 2).map(({ left }) => left)), [1000, 1000]);
   await eventually(() => row(page, "main / one").count(), 0);
-  assert.equal(members[2].socket.readyState, WebSocket.OPEN, "others stay");
+  assert.equal(members[2].socket.readyState, WebSocket.OPEN, "members of other rooms stay");
   for (const { socket } of members) socket.close();
 });
 
-test("a name cannot turn round what the operator reads", async (context) => {
+test("a room name cannot change the direction of other text", async (context) => {
   const server = await start(context);
   const page = await open(context, browser, server.admin);
   const room = "\u202eecived";
@@ -177,22 +175,22 @@ test("a name cannot turn round what the operator reads", async (context) => {
     return { found, seen };
   });
   assert.deepEqual(loose.found, []);
-  assert.ok(loose.seen >= 3, "in the dialog, the legend and the toast at least");
+  assert.ok(loose.seen >= 3, "it appears at least in the dialog, the legend and the toast");
   socket.close();
 });
 
-test("it says that the server is gone, and comes back with it", async (context) => {
+test("the dashboard reports a lost server and reconnects", async (context) => {
   const server = await Server.start(context, "--admin", `127.0.0.1:${await freePort()}`);
   const page = await open(context, browser, server.admin, { expected: LOST });
   await page.locator('#state[data-state="live"]').waitFor();
   await server.kill();
   await page.locator('#state[data-state="lost"]').waitFor();
-  await server.again();
+  await server.restart();
   await page.locator('#state[data-state="live"]').waitFor();
 });
 
 for (const colorScheme of ["light", "dark"]) {
-  test(`everyone can use it, ${colorScheme}`, async (context) => {
+  test(`the dashboard is accessible, ${colorScheme}`, async (context) => {
     const server = await start(context);
     const page = await open(context, browser, server.admin, {
       colorScheme,
@@ -205,7 +203,7 @@ for (const colorScheme of ["light", "dark"]) {
     ];
     await eventually(() => row(page, "keynote").count(), 1);
     await eventually(() => now(page, "connections"), "1,210");
-    // With so many there is memory for each; and of what is shown there are some seconds.
+    // Memory per connection is shown from 1,000 connections. A few samples fill the charts.
     await eventually(async () => /per connection/.test(await page.locator('[data-note="memory"]').textContent()), true);
     const samples = async () => {
       const { at, series } = await (await fetch(new URL("history?range=15m", server.admin))).json();

@@ -1,4 +1,4 @@
-// The element, and PartyKit's own client, in pages of other sites.
+// The element and PartyKit's client in pages of other sites.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Server, accessible, browser as launch, eventually, open, packaged, picture, site, withoutUpgrades } from "./support.mjs";
@@ -13,10 +13,10 @@ const html = (body, head = "") =>
   `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A talk</title>
   <meta name="color-scheme" content="dark light"><link rel="icon" href="data:,">${head}</head><body>${body}</body></html>`;
 
-const embed = (server, attributes, more = "") =>
+const embed = (server, attributes, extra = "") =>
   html(
-    `<main><h1>A talk</h1><p>Somebody else's page.</p>
-     <ovation-reactions ${attributes}></ovation-reactions>${more}</main>`,
+    `<main><h1>A talk</h1><p>A foreign page.</p>
+     <ovation-reactions ${attributes}></ovation-reactions>${extra}</main>`,
     `<script type="module" src="${server.url("/ovation.js")}"></script>
      <style>
        body { font: 18px/1.6 Inter, system-ui; margin: 3rem auto; max-width: 36rem; padding: 0 1rem }
@@ -24,7 +24,7 @@ const embed = (server, attributes, more = "") =>
      </style>`,
   );
 
-/** Keeps what the element tells the page. */
+/** Records the events that the element sends to the page. */
 const listen = (session) =>
   session.addInitScript(() => {
     window.told = [];
@@ -42,20 +42,20 @@ for (const colorScheme of ["dark", "light"]) {
     await server.react("❤", "talk-1");
     await eventually(() => count(page, "❤"), "1");
     await page.getByRole("button", { name: "❤" }).click();
-    assert.equal(await count(page, "❤"), "2", "shown at once");
+    assert.equal(await count(page, "❤"), "2", "a tap shows at once");
     await page.getByRole("button", { name: "<b>x</b>" }).press("Enter");
     await eventually(() => server.counts("talk-1"), { "❤": 2, "<b>x</b>": 1 });
     const told = await page.evaluate(() => told);
     assert.deepEqual(told.filter(([type]) => type === "ovation:state").map(([, state]) => state).slice(0, 2), ["connecting", "open"]);
     assert.deepEqual(told.filter(([type]) => type === "ovation:counts").at(-1)[1], { "❤": 2, "<b>x</b>": 1 });
     const weight = await page.locator("[part=count]").first().evaluate((it) => getComputedStyle(it).fontWeight);
-    assert.equal(weight, "650", "the page styles its parts");
+    assert.equal(weight, "650", "the page can style the parts");
     await accessible(page);
     await picture(page, `element-${colorScheme}`);
   });
 }
 
-test("the element follows its attributes, and leaves with its page", async (context) => {
+test("the element follows its attributes and closes when removed", async (context) => {
   const server = await Server.start(context);
   await server.react("clap", "other");
   const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk-1"')] });
@@ -78,10 +78,10 @@ test("the element follows its attributes, and leaves with its page", async (cont
   assert.equal(state, "closed");
 });
 
-test("the element shows the server's kinds, and takes no taps when it is turned away", async (context) => {
+test("the element shows the server's kinds, and stops when refused", async (context) => {
   const server = await Server.start(context, "--kinds", "love,🚀", "--max-invalid-messages", "0");
-  const more = '<ovation-reactions id="wrong" room="talk" kinds="love,nope"></ovation-reactions>';
-  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"', more)] });
+  const extra = '<ovation-reactions id="wrong" room="talk" kinds="love,nope"></ovation-reactions>';
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"', extra)] });
   const page = await open(context, browser, foreign, { allowed: [server.address] });
   const [right, wrong] = [page.locator("ovation-reactions").first(), page.locator("#wrong")];
   await eventually(() => right.locator("[part=emoji]").allTextContents(), ["love", "🚀\ufe0f"]);
@@ -89,7 +89,7 @@ test("the element shows the server's kinds, and takes no taps when it is turned 
   await eventually(() => server.counts(), { "🚀": 1 });
   await wrong.getByRole("button", { name: "nope" }).click();
   await page.locator('#wrong[data-state="refused"]').waitFor();
-  assert.deepEqual(await wrong.locator("[part=count]").allTextContents(), ["0", "0"], "what was not counted is taken back");
+  assert.deepEqual(await wrong.locator("[part=count]").allTextContents(), ["0", "0"], "refused taps are no longer shown");
   assert.equal(await wrong.locator("button:disabled").count(), 2);
   assert.equal(await page.evaluate(() => document.getElementById("wrong").room.react("love")), false);
   assert.equal(await right.locator("button:disabled").count(), 0);
@@ -109,7 +109,7 @@ test("the element works where WebSockets are broken", async (context) => {
   await eventually(() => count(page, "❤"), "2");
 });
 
-test("PartyKit's own client, unchanged, in a page of another origin", async (context) => {
+test("PartyKit's unchanged client works from another origin", async (context) => {
   const server = await Server.start(context);
   const script = `
     import PartySocket from "partysocket";

@@ -1,10 +1,10 @@
-// The page in a real browser, against the real server.
+// The page of a room in a real browser, with the real server.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Server, accessible, browser as launch, eventually, live, open, picture, withoutUpgrades } from "./support.mjs";
 
 const KINDS = ["❤", "👏", "🎉", "😂", "🔥"];
-/** What a browser says by itself of a connection that fails. */
+/** What a browser logs about a lost connection. */
 const LOST = [/WebSocket connection to/, /net::ERR_/, /Failed to load resource/];
 
 let browser;
@@ -17,12 +17,12 @@ const button = (page, kind) => page.getByRole("button", { name: kind, exact: tru
 const count = (page, kind) => button(page, kind).locator(".count").textContent();
 const total = (page) => page.locator("#total").textContent();
 
-test("two windows see each other's taps, and how many are here", async (context) => {
+test("two windows see each other's taps and the number of people", async (context) => {
   const server = await Server.start(context);
   const one = await live(await open(context, browser, server.url("/r/talk")));
   const two = await live(await open(context, browser, server.url("/?room=talk")));
   await button(one, "❤").click();
-  assert.equal(await count(one, "❤"), "1", "shown before anyone has answered");
+  assert.equal(await count(one, "❤"), "1", "a tap shows before the server answers");
   await eventually(() => count(two, "❤"), "1");
   await button(two, "❤").press("Enter");
   await button(two, "🔥").press("Space");
@@ -35,7 +35,7 @@ test("two windows see each other's taps, and how many are here", async (context)
   await eventually(() => one.locator("#here").textContent(), "1 person here");
 });
 
-test("fast taps among others' never fall back, and end exact", async (context) => {
+test("fast taps among others' never go down and end exact", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   const stop = await server.crowd(["❤"], 200);
@@ -59,26 +59,26 @@ test("fast taps among others' never fall back, and end exact", async (context) =
   await eventually(() => count(page, "❤"), String(sent + 100));
 });
 
-test("the server is killed and started again under the page", async (context) => {
+test("the page survives a killed and restarted server", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { expected: LOST }));
   for (const kind of KINDS) await button(page, kind).click();
   await eventually(() => server.counts(), Object.fromEntries(KINDS.map((kind) => [kind, 1])));
   await server.kill();
   await page.locator('#state[data-state="waiting"]').waitFor();
-  assert.equal(await total(page), "5", "what was counted stays");
+  assert.equal(await total(page), "5", "the counts stay");
   await button(page, "👏").click();
   await button(page, "👏").click();
-  await eventually(() => page.locator("#notice").textContent(), "You are not connected. 2 taps are kept and will be sent when you are back.");
+  await eventually(() => page.locator("#notice").textContent(), "You are offline. 2 taps are saved and will be sent when you reconnect.");
   assert.equal(await count(page, "👏"), "3");
-  await server.again();
+  await server.restart();
   await live(page);
   await eventually(async () => (await server.counts())["👏"], 3);
   await eventually(() => page.locator("#notice").textContent(), "");
   assert.equal(await total(page), "7");
 });
 
-test("taps without a network are kept and sent once", async (context) => {
+test("offline taps are saved and sent once", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { expected: LOST }));
   const other = await live(await open(context, browser, server.url()));
@@ -95,11 +95,11 @@ test("taps without a network are kept and sent once", async (context) => {
   assert.deepEqual(await server.counts(), { "🎉": 8 });
 });
 
-test("where WebSockets are broken the page is live all the same", async (context) => {
+test("the page is live where WebSockets are broken", async (context) => {
   const server = await Server.start(context);
   const broken = await withoutUpgrades(context, server);
   const page = await live(await open(context, browser, `${broken}/r/talk`, { expected: LOST }));
-  assert.equal(await page.locator("#state-text").textContent(), "Live, without WebSocket");
+  assert.equal(await page.locator("#state-text").textContent(), "Live (without WebSocket)");
   const other = await live(await open(context, browser, server.url("/r/talk")));
   await button(page, "❤").click();
   await button(page, "❤").click();
@@ -110,7 +110,7 @@ test("where WebSockets are broken the page is live all the same", async (context
   assert.deepEqual(await server.counts(), { "❤": 2, "👏": 1 });
 });
 
-test("the operator sets a room back, and closes it", async (context) => {
+test("the operator can reset and close the room", async (context) => {
   const server = await Server.start(context, "--admin", "127.0.0.1:0");
   const page = await live(await open(context, browser, server.url()));
   for (let tap = 0; tap < 3; tap++) await button(page, "❤").click();
@@ -121,12 +121,12 @@ test("the operator sets a room back, and closes it", async (context) => {
   await eventually(() => server.counts(), { "❤": 1 });
   assert.equal(await total(page), "1");
   await server.operate("close");
-  await eventually(() => page.locator("#notice").textContent(), "This room has been closed. Thank you for being here.");
+  await eventually(() => page.locator("#notice").textContent(), "This room is closed. Thank you for being here.");
   await button(page, "❤").click();
   assert.equal(await total(page), "1");
 });
 
-/** How much of the sky is painted, in percent. Of a small copy: to read the canvas itself slows it. */
+/** Returns the painted share of the sky in percent, from a small copy: reading the canvas slows it. */
 const painted = (page) =>
   page.evaluate(() => {
     const sky = document.getElementById("sky");
@@ -138,7 +138,7 @@ const painted = (page) =>
     return (data.filter((value, index) => index % 4 === 3 && value > 0).length / copy.width / copy.height) * 100;
   });
 
-test("hearts rise from what anyone sends, fall silent, and are bounded", async (context) => {
+test("hearts rise for every reaction, and then end", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   assert.equal(await painted(page), 0);
@@ -146,14 +146,14 @@ test("hearts rise from what anyone sends, fall silent, and are bounded", async (
   await page.waitForFunction(() => document.getElementById("total").textContent === "1");
   await eventually(async () => (await painted(page)) > 0, true);
   await eventually(() => painted(page), 0);
-  // A burst in one tick, and one in which nothing else would fit.
+  // A crowd that fills the sky.
   const stop = await server.crowd(KINDS, 5000);
   await eventually(async () => (await painted(page)) > 20, true);
   stop();
   await eventually(() => painted(page), 0);
 });
 
-test("however much is asked for, only so many rise", async (context) => {
+test("the number of hearts in the air is limited", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   const most = await page.evaluate(async () => {
@@ -171,7 +171,7 @@ test("however much is asked for, only so many rise", async (context) => {
   assert.ok(most > 200 && most <= 400, `${most} at once`);
 });
 
-test("who wants no motion gets a quiet pulse", async (context) => {
+test("reduced motion replaces hearts with a pulse", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { reducedMotion: "reduce" }));
   await server.react("❤");
@@ -184,7 +184,7 @@ test("who wants no motion gets a quiet pulse", async (context) => {
   assert.equal(await painted(page), 0);
 });
 
-test("the stage shows counts and hearts, and nothing to press", async (context) => {
+test("the stage shows counts and hearts but no controls", async (context) => {
   const server = await Server.start(context);
   for (let tap = 0; tap < 3; tap++) await server.react("👏", "Opening keynote");
   const page = await live(
@@ -195,15 +195,15 @@ test("the stage shows counts and hearts, and nothing to press", async (context) 
   assert.equal(await page.locator("button:visible, a:visible, input:visible").count(), 0);
   assert.match(await page.locator("#join").textContent(), new RegExp(`${server.address}/r/Opening`));
   const size = await page.locator("#total").evaluate((it) => parseFloat(getComputedStyle(it).fontSize));
-  assert.ok(size > 250, `${size} px are to be read from the last row`);
+  assert.ok(size > 250, `${size} px are readable from the last row`);
   const fits = await page.evaluate(() => document.documentElement.scrollHeight <= innerHeight);
-  assert.ok(fits, "all is on the wall");
+  assert.ok(fits, "everything fits on the screen");
 });
 
-test("what anybody invents is not shown on the stage, but counts", async (context) => {
+test("the stage counts unknown kinds but does not show them", async (context) => {
   const server = await Server.start(context);
   await server.react("BOSS IS A CROOK");
-  // What would fly is drawn as text: it is looked at there.
+  // Hearts are drawn as text, so the test records the text.
   const setup = (session) =>
     session.addInitScript(() => {
       window.drawn = new Set();
@@ -226,7 +226,7 @@ test("what anybody invents is not shown on the stage, but counts", async (contex
   assert.equal(await page.locator("#others li").count(), 0);
 });
 
-test("kinds from the network are text, shown and bounded", async (context) => {
+test("kinds from the network are shown as text, up to a limit", async (context) => {
   const server = await Server.start(context);
   const kinds = ["<b>bold</b>", "<img src=x onerror=a>", "__proto__", "constructor", "مرحبا", "love"];
   for (const kind of kinds) await server.react(kind);
@@ -252,14 +252,14 @@ test("the server's kinds are the buttons", async (context) => {
   await accessible(page);
 });
 
-test("the page's rooms are of the first party", async (context) => {
+test("the page uses the first party", async (context) => {
   const server = await Server.start(context, "--party", "stage,other");
   const page = await live(await open(context, browser, server.url()));
   await button(page, "❤").click();
   await eventually(async () => (await fetch(server.url("/parties/stage/talk"))).json(), { "❤": 1 });
 });
 
-test("who listens to the page is told now and then, and not twenty times a second", async (context) => {
+test("screen readers get a summary every 15 seconds", async (context) => {
   const server = await Server.start(context);
   const setup = (session, page) => page.clock.install();
   const page = await live(await open(context, browser, server.url(), { setup }));
@@ -273,7 +273,7 @@ test("who listens to the page is told now and then, and not twenty times a secon
   assert.equal(await summary.getAttribute("aria-live"), "polite");
 });
 
-test("what has the focus can be seen", async (context) => {
+test("the focus is visible", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   await page.bringToFront();
@@ -288,7 +288,7 @@ test("what has the focus can be seen", async (context) => {
   }
 });
 
-test("the room can be shared, and a second window opened", async (context) => {
+test("the room can be shared and opened in a second window", async (context) => {
   const server = await Server.start(context);
   const page = await live(
     await open(context, browser, server.url("/r/a%2Fb%20c"), { permissions: ["clipboard-read", "clipboard-write"] }),
@@ -308,30 +308,30 @@ test("the room can be shared, and a second window opened", async (context) => {
   // Without TLS there may be no clipboard.
   await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
   await share.click();
-  const link = page.getByRole("textbox", { name: "The address of this room" });
+  const link = page.getByRole("textbox", { name: "Address of this room" });
   assert.equal(await link.inputValue(), server.url("/r/a%2Fb%20c"));
 });
 
-test("a server that stops, and one that does not want us", async (context) => {
+test("a stopped server and a refusal are reported", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { expected: LOST }));
   const notice = () => page.locator("#notice").textContent();
   await server.kill();
-  await eventually(notice, "The connection is lost. Trying again…");
+  await eventually(notice, "Connection lost. Reconnecting…");
   await button(page, "❤").click();
-  await eventually(notice, "You are not connected. 1 tap is kept and will be sent when you are back.");
-  // It comes back without the kinds that this page has buttons for, and with no patience.
-  await server.again("--kinds", "love", "--max-invalid-messages", "0");
-  await eventually(notice, "The server has turned this page away. It will ask again in a few minutes.");
+  await eventually(notice, "You are offline. 1 tap is saved and will be sent when you reconnect.");
+  // The restarted server accepts none of this page's kinds and allows no invalid message.
+  await server.restart("--kinds", "love", "--max-invalid-messages", "0");
+  await eventually(notice, "The server refused this page. It will try again in a few minutes.");
   assert.deepEqual(await server.counts(), {});
 });
 
-test("what is kept without a connection is said once, when the taps pause", async (context) => {
+test("the notice about saved taps waits until the taps pause", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { expected: LOST }));
   await server.kill();
   await page.locator('#state[data-state="waiting"]').waitFor();
-  const said = page.evaluate(() => {
+  const notices = page.evaluate(() => {
     const texts = [];
     new MutationObserver(() => texts.push(document.getElementById("notice").textContent)).observe(
       document.getElementById("notice"),
@@ -346,23 +346,23 @@ test("what is kept without a connection is said once, when the taps pause", asyn
       }, 20);
     });
   });
-  const kept = (await said).filter((text) => text.includes("kept"));
-  assert.deepEqual(kept, ["You are not connected. 7 taps are kept and will be sent when you are back."]);
-  await server.again();
+  const saved = (await notices).filter((text) => text.includes("saved"));
+  assert.deepEqual(saved, ["You are offline. 7 taps are saved and will be sent when you reconnect."]);
+  await server.restart();
   await live(page);
-  await eventually(() => page.locator("#summary").textContent(), "You are connected again.");
-  assert.equal(await page.locator("#state").getAttribute("role"), null, "the notice is read out, once");
+  await eventually(() => page.locator("#summary").textContent(), "You are back online.");
+  assert.equal(await page.locator("#state").getAttribute("role"), null, "only the notice is announced");
 });
 
-test("a name that is too long for a room is said to be", async (context) => {
+test("a room name that is too long is reported", async (context) => {
   const server = await Server.start(context);
   const page = await open(context, browser, server.url(`/r/${"x".repeat(257)}`), { expected: LOST });
-  const expected = "The name of this room is too long. Open one with a shorter name.";
+  const expected = "The name of this room is too long. Use a shorter name.";
   await eventually(() => page.locator("#notice").textContent(), expected);
   assert.equal(await page.locator("#state").getAttribute("data-state"), "closed");
 });
 
-test("no script but the server's own runs", async (context) => {
+test("only the server's own scripts run", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url(), { expected: [/Content Security Policy|Trusted(HTML|Script)/] }));
   const ran = await page.evaluate(async (elsewhere) => {
@@ -383,7 +383,7 @@ test("no script but the server's own runs", async (context) => {
   assert.deepEqual(ran, { ran: false, markup: false, fetched: false });
 });
 
-test("the page is light, and painted at once", async (context) => {
+test("the page is small and paints quickly", async (context) => {
   const server = await Server.start(context);
   const session = await browser.newContext();
   context.after(() => session.close());
@@ -406,7 +406,7 @@ test("the page is light, and painted at once", async (context) => {
   assert.ok(paint < 200, `first paints after ${paints} ms`);
 });
 
-test("frames come in time with 1,000 reactions a second, and with 500 at once", async (context) => {
+test("frames are on time at 1,000 reactions a second", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   const frames = (seconds) =>
@@ -439,8 +439,8 @@ test("frames come in time with 1,000 reactions a second, and with 500 at once", 
       `${sent} reactions in all, ${covered.toFixed()} % of the sky painted; p95 ${idle.toFixed(1)} ms with none; ` +
       `p95 ${p95(burst).toFixed(1)} ms with 500 at once, the longest ${burst.at(-1).toFixed(1)} ms`,
   );
-  // Alone on its machine it is 17 ms. Drawn in software, on cores that the server, the crowd and other
-  // work share, two frames may slip.
+  // On an idle machine it is 17 ms. Here the browser draws in software and shares its cores with the
+  // server and the crowd, so two frames may be late.
   for (const times of [busy, burst]) assert.ok(p95(times) < 51, `p95 is ${p95(times)} ms`);
   const median = busy[busy.length >> 1];
   assert.ok(median < 20, `the median is ${median} ms`);
@@ -448,7 +448,7 @@ test("frames come in time with 1,000 reactions a second, and with 500 at once", 
 });
 
 for (const colorScheme of ["dark", "light"]) {
-  test(`pictures of the page, ${colorScheme}, and nothing that axe objects to`, async (context) => {
+  test(`the page is accessible, ${colorScheme}`, async (context) => {
     const server = await Server.start(context);
     const room = "Opening keynote";
     const path = `/r/${encodeURIComponent(room)}`;
@@ -464,7 +464,7 @@ for (const colorScheme of ["dark", "light"]) {
       const reactions = async () => Number((await total(page)).replace(/\D/g, ""));
       const before = await reactions();
       const stop = await server.crowd([..."❤❤❤❤👏👏👏🎉🎉😂🔥", "🚀"], 120, room);
-      // By then the first hearts have risen all the way.
+      // By then, the first hearts have reached the top.
       await eventually(async () => (await reactions()) >= before + 300, true);
       await picture(page, `${name}-${colorScheme}`);
       stop();

@@ -1,15 +1,15 @@
-// The client alone, against a server that the test plays: what is shown never falls back, never
-// counts a tap twice, and every tap is sent once, whatever the network does in between.
+// The client alone, with a server that the test plays: counts never go down or include a tap twice,
+// and every tap is sent once, whatever the network does.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { beforeEach, mock, test } from "node:test";
 
-const source = await readFile(new URL("../../src/http/pages/ovation.js", import.meta.url));
+const source = await readFile(new URL("../../src/web/room/ovation.js", import.meta.url));
 const { MAX_QUEUED_TAPS, OvationRoom } = await import(`data:text/javascript;base64,${source.toString("base64")}`);
 
-/** The server's end of what the client opens last. */
+/** The server's end of the latest connection. */
 let link;
-/** Where the client has connected to, in order. */
+/** URLs of all connections, in order. */
 let dialed;
 
 class Link extends EventTarget {
@@ -27,11 +27,11 @@ class Link extends EventTarget {
   close() {
     this.isClosed = true;
   }
-  /** Sends what the server says. */
+  /** Delivers a message from the server. */
   says(counts) {
     this.onmessage({ data: typeof counts === "string" ? counts : JSON.stringify(counts) });
   }
-  /** Ends, as a network or a server does. */
+  /** Ends the connection, as a network or a server does. */
   dies(code = 1006) {
     this.onclose ? this.onclose({ code }) : this.onerror();
   }
@@ -45,7 +45,7 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
 });
 
-/** A room that is open with these counts. */
+/** Opens a room with these counts. */
 function enter(counts = {}) {
   const room = new OvationRoom({ room: "talk", host: "http://ovation.test" });
   room.connect();
@@ -58,10 +58,10 @@ const tap = (room, times = 1) => {
   for (let tap = 0; tap < times; tap++) assert.ok(room.react("love"));
 };
 const shown = (room) => room.counts.get("love") ?? 0;
-/** Longer than any wait for another try. */
+/** Waits longer than any retry delay. */
 const wait = () => mock.timers.tick(31_000);
 
-test("a tap shows at once, and its count does not show it again", () => {
+test("a tap shows at once and only once", () => {
   const room = enter({ love: 10 });
   const increases = [];
   room.addEventListener("counts", ({ detail }) => increases.push([...detail.increases.values(), detail.own]));
@@ -75,11 +75,11 @@ test("a tap shows at once, and its count does not show it again", () => {
   assert.deepEqual(increases, [[1, true], [false], [3, false]]);
 });
 
-test("counts that skip states neither fall back nor count twice", () => {
+test("counts that skip states neither go down nor count twice", () => {
   const room = enter({ love: 10 });
   tap(room, 3);
   assert.equal(shown(room), 13);
-  // Two are in it: nobody knows whose.
+  // The count includes two taps, which may be anyone's.
   link.says({ love: 12 });
   assert.equal(shown(room), 13);
   link.says({ love: 12, clap: 1 });
@@ -88,7 +88,7 @@ test("counts that skip states neither fall back nor count twice", () => {
   assert.equal(shown(room), 17);
 });
 
-test("any order of taps, others' taps and counts: up only, never too many, in the end exact", () => {
+test("any order of taps and counts only goes up and ends exact", () => {
   for (let seed = 1; seed <= 300; seed++) {
     let state = seed;
     const below = (bound) => {
@@ -96,8 +96,8 @@ test("any order of taps, others' taps and counts: up only, never too many, in th
       return Math.floor((state / 2 ** 32) * bound);
     };
     const room = enter({ love: 5 });
-    let counted = 5; // by the server
-    let arrived = 0; // of the taps that were sent on this connection
+    let counted = 5; // taps in the server's count
+    let arrived = 0; // taps of this connection that the server has
     let others = 0;
     let last = 5;
     const check = () => {
@@ -118,8 +118,8 @@ test("any order of taps, others' taps and counts: up only, never too many, in th
         counted += 1;
       } else if (what < 9) link.says({ love: counted });
       else if (others === 0) {
-        // The connection dies with what has not arrived; the next one says what was counted. Only
-        // where nobody else taps: the tap of another may stand for one that was lost.
+        // The connection dies and loses what has not arrived. The counts of the next one tell what
+        // was counted, but only if no one else taps: the client can't tell others' taps apart.
         link.dies();
         wait();
         arrived = 0;
@@ -134,14 +134,14 @@ test("any order of taps, others' taps and counts: up only, never too many, in th
   }
 });
 
-test("taps that were lost with the connection are sent once more, counted ones are not", () => {
+test("only taps lost with the connection are sent again", () => {
   const room = enter({ love: 10 });
   tap(room, 5);
   link.dies();
   assert.equal(shown(room), 15);
   assert.equal(room.state, "waiting");
   wait();
-  // Three of the five came through.
+  // Three of the five arrived.
   link.says({ love: 13 });
   assert.deepEqual(link.sent, ["love", "love"]);
   assert.equal(shown(room), 15);
@@ -153,7 +153,7 @@ test("taps that were lost with the connection are sent once more, counted ones a
   assert.deepEqual(link.sent, []);
 });
 
-test("taps without a connection are kept, within bounds, and sent once", () => {
+test("offline taps are kept up to a limit and sent once", () => {
   const room = enter();
   const states = [];
   room.addEventListener("state", ({ detail }) => states.push(detail.queued));
@@ -171,7 +171,7 @@ test("taps without a connection are kept, within bounds, and sent once", () => {
   assert.equal(shown(room), MAX_QUEUED_TAPS);
 });
 
-test("a connection that the client gives up may still deliver: nothing is sent twice", () => {
+test("taps on an abandoned connection are not sent again", () => {
   const room = enter({ love: 1 });
   tap(room);
   room.handleEvent({ type: "offline" });
@@ -182,7 +182,7 @@ test("a connection that the client gives up may still deliver: nothing is sent t
   assert.deepEqual(link.sent, ["love"]);
 });
 
-test("silence after a tap ends a dead connection, but only after a time that load does not take", () => {
+test("a long silence after a tap ends the connection", () => {
   const room = enter();
   tap(room);
   mock.timers.tick(59_000);
@@ -191,7 +191,7 @@ test("silence after a tap ends a dead connection, but only after a time that loa
   assert.notEqual(room.state, "open");
 });
 
-test("a count that was set back is followed", () => {
+test("a reset count is shown", () => {
   const room = enter({ love: 10, clap: 2 });
   tap(room);
   link.says({});
@@ -200,7 +200,7 @@ test("a count that was set back is followed", () => {
   assert.equal(shown(room), 1);
 });
 
-test("what is no kind is not sent", () => {
+test("invalid kinds are not sent", () => {
   const room = enter();
   for (const kind of ["", "x".repeat(33), "é".repeat(17), "a\nb", "\u0085", "$here"]) assert.equal(room.react(kind), false, kind);
   for (const kind of ["__proto__", "constructor", "<b>", "x".repeat(32)]) assert.ok(room.react(kind), kind);
@@ -208,7 +208,7 @@ test("what is no kind is not sent", () => {
   assert.equal(room.counts.get("__proto__"), 1);
 });
 
-test("what is no counts is passed over", () => {
+test("invalid messages are ignored", () => {
   const room = enter({ love: 1 });
   for (const text of ["", "{", "5", "null", "[1]", '"x"', '{"love":-1}', '{"love":"<b>"}', '{"love":1.5}']) link.says(text);
   link.onmessage({ data: new Blob([]) });
@@ -217,7 +217,7 @@ test("what is no counts is passed over", () => {
   assert.equal(room.counts.get("__proto__"), 3);
 });
 
-test("how many are here is no count", () => {
+test("a presence message changes no count", () => {
   const room = enter({ love: 1 });
   const seen = [];
   room.addEventListener("here", ({ detail }) => seen.push(detail));
@@ -225,20 +225,20 @@ test("how many are here is no count", () => {
   assert.deepEqual([seen, room.here, [...room.counts]], [[7], 7, [["love", 1]]]);
 });
 
-test("a client that is turned away does not come back soon, and says nothing again", () => {
+test("a refused client waits minutes and repeats no tap", () => {
   const room = enter();
   tap(room);
   link.dies(1008);
   assert.equal(room.state, "refused");
   assert.equal(room.queued, 0);
-  assert.equal(room.react("love"), false, "nothing is taken that would only be turned away again");
+  assert.equal(room.react("love"), false, "a refused client accepts no taps");
   mock.timers.tick(119_000);
   assert.equal(dialed.length, 1);
   mock.timers.tick(122_000);
   assert.equal(dialed.length, 2);
 });
 
-test("a room that the operator closes is left", () => {
+test("a room closed by the operator stays closed", () => {
   const room = enter({ love: 1 });
   link.dies(1000);
   assert.equal(room.state, "closed");
@@ -251,7 +251,7 @@ test("a room that the operator closes is left", () => {
   assert.ok(room.react("love"));
 });
 
-test("failures are answered with growing, scattered waits", () => {
+test("retry delays grow and are random", () => {
   const room = enter();
   const began = Date.now();
   const waits = [];
@@ -262,16 +262,16 @@ test("failures are answered with growing, scattered waits", () => {
     while (dialed.length === before) mock.timers.tick(50);
     waits.push(Date.now() - at);
   }
-  assert.ok(waits[0] <= 1150, `the first after ${waits[0]} ms`);
+  assert.ok(waits[0] <= 1150, `the first retry after ${waits[0]} ms`);
   assert.ok(Math.max(...waits) <= 30_150, `${waits}`);
   assert.ok(Date.now() - began > 30_000, `12 tries in ${Date.now() - began} ms`);
   const streams = dialed.filter((url) => url.startsWith("http:"));
-  assert.ok(streams.length === 1 && dialed.indexOf(streams[0]) === 9, `a WebSocket once, rather a WebSocket again: ${dialed}`);
-  assert.ok(new Set(waits).size > 6, `scattered: ${waits}`);
+  assert.ok(streams.length === 1 && dialed.indexOf(streams[0]) === 9, `one event stream, after eight more WebSockets: ${dialed}`);
+  assert.ok(new Set(waits).size > 6, `random: ${waits}`);
   room.close();
 });
 
-test("where WebSockets never open, event streams are tried, and then WebSockets again", () => {
+test("event streams are tried where WebSockets never open", () => {
   const room = new OvationRoom({ room: "a/b", host: "http://ovation.test", presence: true });
   room.connect();
   for (let failure = 0; failure < 8; failure++) {
@@ -283,7 +283,7 @@ test("where WebSockets never open, event streams are tried, and then WebSockets 
   assert.equal(dialed[3], "http://ovation.test/parties/main/a%2Fb?presence=1");
 });
 
-test("who has had a WebSocket, and comes to a network without, goes on by an event stream", () => {
+test("a client falls back to an event stream later, too", () => {
   const room = enter({ love: 1 });
   for (let failure = 0; failure < 9; failure++) {
     link.dies();
@@ -293,7 +293,7 @@ test("who has had a WebSocket, and comes to a network without, goes on by an eve
   assert.deepEqual([room.transport, room.state], ["sse", "open"]);
 });
 
-test("who leaves on hearing that a room is entered has left", () => {
+test("a room can be closed while it connects", () => {
   const room = new OvationRoom({ room: "talk", host: "http://ovation.test" });
   room.addEventListener("state", ({ detail }) => detail.state === "connecting" && room.close());
   room.connect();
@@ -303,7 +303,7 @@ test("who leaves on hearing that a room is entered has left", () => {
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A room without a WebSocket, that is open with three of them, and what it posts. */
+/** Opens a room over an event stream, with a count of three, and records what it posts. */
 function enterWithoutSocket() {
   const room = new OvationRoom({ room: "talk", host: "http://ovation.test" });
   room.connect();
@@ -321,7 +321,7 @@ function enterWithoutSocket() {
       signal.addEventListener("abort", fail);
       posts.push({ kind: JSON.parse(body).kind, answer: (status) => resolve({ status }), fail });
     });
-  /** Answers the last post, and lets the client see it. */
+  /** Answers the last post, and lets the client handle it. */
   const answer = (status) => {
     posts.at(-1).answer(status);
     return settle();
@@ -329,7 +329,7 @@ function enterWithoutSocket() {
   return { room, posts, answer };
 }
 
-test("without a WebSocket taps are posted one by one, and refused ones not again", async () => {
+test("without a WebSocket, taps are posted one by one", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room, 2);
   assert.equal(shown(room), 5);
@@ -345,7 +345,7 @@ test("without a WebSocket taps are posted one by one, and refused ones not again
   assert.deepEqual([posts.length, room.queued, shown(room)], [3, 0, 5]);
 });
 
-test("a server that is full is asked again after growing waits, whatever it says meanwhile", async () => {
+test("posts to a full server are retried with growing delays", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room);
   for (let tick = 1; tick <= 1200; tick++) {
@@ -357,7 +357,7 @@ test("a server that is full is asked again after growing waits, whatever it says
   assert.equal(shown(room), 4);
 });
 
-test("a server that is full is asked again in a quiet room too", async () => {
+test("posts to a full server are retried in a quiet room", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room);
   await answer(503);
@@ -368,7 +368,7 @@ test("a server that is full is asked again in a quiet room too", async () => {
   assert.deepEqual([room.queued, shown(room), room.state], [0, 4, "open"]);
 });
 
-test("what may have been counted is posted again only if the counts that follow don't have it", async () => {
+test("a doubtful post is repeated only if it was not counted", async () => {
   for (const fail of [(post) => post.fail(), (post) => post.answer(502), () => mock.timers.tick(10_000)]) {
     for (const isCounted of [true, false]) {
       mock.timers.reset();
@@ -382,8 +382,8 @@ test("what may have been counted is posted again only if the counts that follow 
       mock.timers.tick(1200);
       await settle();
       if (!isCounted) {
-        assert.equal(dialed.length, streams + 1, "a new stream says what is counted");
-        assert.equal(posts.length, 1, "nothing is posted before it does");
+        assert.equal(dialed.length, streams + 1, "a new stream shows what was counted");
+        assert.equal(posts.length, 1, "nothing is posted before that");
         link.says({ love: 3 });
         await settle();
       }
@@ -393,7 +393,7 @@ test("what may have been counted is posted again only if the counts that follow 
   }
 });
 
-test("a post that hangs does not hold all later taps", async () => {
+test("a hanging post does not block later taps forever", async () => {
   const { room, posts } = enterWithoutSocket();
   tap(room);
   for (let second = 0; second < 60 && posts.length < 2; second++) {
@@ -405,21 +405,21 @@ test("a post that hangs does not hold all later taps", async () => {
   assert.ok(posts.length > 1);
 });
 
-test("a tap whose post outlives its stream is not posted again", async () => {
+test("a post that outlives its stream is not repeated", async () => {
   for (const status of [200, 503, 504]) {
     mock.timers.reset();
     mock.timers.enable({ apis: ["setTimeout", "Date"] });
     const { room, posts, answer } = enterWithoutSocket();
-    // Of two that have left, one has its answer and was lost all the same.
+    // Two taps are sent. The first is answered, but lost anyway.
     tap(room, 2);
     await answer(200);
     link.dies();
-    // Long enough for the stream to be back, not for the post to be given up.
+    // Long enough for the stream to reconnect, too short for the post to time out.
     mock.timers.tick(9000);
     link.says({ love: 4 });
     await settle();
     assert.equal(room.state, "open");
-    assert.deepEqual([posts.length, shown(room)], [2, 5], "it is still on its way");
+    assert.deepEqual([posts.length, shown(room)], [2, 5], "the post is still on its way");
     await answer(status);
     if (status === 200) link.says({ love: 5 });
     assert.deepEqual([posts.length, shown(room)], [2, 5], status);
@@ -427,7 +427,7 @@ test("a tap whose post outlives its stream is not posted again", async () => {
   }
 });
 
-test("an answer that comes after a room was left changes nothing", async () => {
+test("a response after closing changes nothing", async () => {
   const { room, posts, answer } = enterWithoutSocket();
   tap(room);
   room.close();

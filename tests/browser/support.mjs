@@ -1,5 +1,5 @@
-// What the browser tests stand on: the real server, a browser, and pages that are watched for
-// errors and for requests to anywhere else.
+// The harness of the browser tests: the real server, a browser, and pages that may neither log
+// errors nor send requests to other hosts.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,24 +15,26 @@ import { chromium } from "playwright-core";
 import WebSocket from "ws";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const binary = process.env.OVATION ?? here("../../target/debug/ovation");
+/** The server under test. `OVATION` overrides it. */
+export const binary = process.env.OVATION ?? here("../../target/debug/ovation");
 const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const require = createRequire(import.meta.url);
 
-/** How long anything may take that must happen. */
+/** Longest wait for anything that must happen. */
 export const PATIENCE_MS = 20_000;
 
-/** The browser's sessions of each test. They end before its server, which they would miss.
+/** The browser sessions of each test. They end before the server does, because they would log the
+ * lost connection.
  * @type {WeakMap<object, { close: () => Promise<void> }[]>} */
 const sessions = new WeakMap();
 
-/** A server process. It can be killed and started again where it was. */
+/** A server process that can be killed and restarted at the same address. */
 export class Server {
   #directory;
   #arguments;
   #process;
   address;
-  /** Where its admin side is, if the test has asked for one with `--admin`. */
+  /** URL of the admin side, if the test passes `--admin`. */
   admin;
 
   static async start(context, ...args) {
@@ -44,12 +46,12 @@ export class Server {
       await server.kill();
       await rm(server.#directory, { recursive: true });
     });
-    await server.again();
+    await server.restart();
     return server;
   }
 
-  /** Starts it, at the address that it had before if it had one, with more arguments if there are any. */
-  async again(...more) {
+  /** Starts the process, at its previous address if it had one. */
+  async restart(...more) {
     const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments, ...more];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
     this.admin = undefined;
@@ -61,11 +63,11 @@ export class Server {
     throw new Error("the server did not start");
   }
 
-  /** Does to a room what its operator can: `reset` or `close`. */
-  async operate(what, room = "talk") {
-    const target = new URL(`rooms/main/${encodeURIComponent(room)}/${what}`, this.admin);
+  /** Resets or closes a room. @param {"reset" | "close"} action */
+  async operate(action, room = "talk") {
+    const target = new URL(`rooms/main/${encodeURIComponent(room)}/${action}`, this.admin);
     const answer = await fetch(target, { method: "POST", headers: { "X-Ovation": "1" } });
-    assert.ok(answer.ok, `${what}: ${answer.status}`);
+    assert.ok(answer.ok, `${action}: ${answer.status}`);
   }
 
   async kill() {
@@ -83,7 +85,7 @@ export class Server {
     return (await fetch(this.url(`/parties/main/${encodeURIComponent(room)}`))).json();
   }
 
-  /** Reacts, and gives the counts. */
+  /** Posts a reaction, and returns the counts. */
   async react(kind, room = "talk") {
     const answer = await fetch(this.url(`/parties/main/${encodeURIComponent(room)}`), {
       method: "POST",
@@ -93,7 +95,7 @@ export class Server {
     return answer.json();
   }
 
-  /** Sends as many reactions at once. */
+  /** Sends `count` reactions at once. */
   async burst(kinds, count, room = "talk") {
     const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
     await once(socket, "open");
@@ -102,7 +104,7 @@ export class Server {
     await once(socket, "close");
   }
 
-  /** Sends reactions, a batch at every tick, until it is told to stop. */
+  /** Sends reactions in batches. Returns a function that stops and returns how many were sent. */
   async crowd(kinds, perSecond, room = "talk") {
     const socket = new WebSocket(`ws://${this.address}/parties/main/${encodeURIComponent(room)}`);
     await once(socket, "open");
@@ -120,15 +122,15 @@ export class Server {
   }
 }
 
-/** The browser. One for a file of tests. */
+/** Launches a browser, which the tests of a file share. */
 export async function browser() {
   assert.ok(existsSync(browserPath), `no browser at ${browserPath}: install chromium, or set CHROMIUM`);
   return chromium.launch({ executablePath: browserPath, args: ["--no-sandbox"] });
 }
 
 /**
- * Opens a page that must not complain, and must not ask anyone but those in `allowed` for anything.
- * `expected`: what its console may say.
+ * Opens a page. It must not log anything except `expected`, and must not send requests to hosts
+ * other than its own and those in `allowed`.
  */
 export async function open(context, browser, url, { allowed = [], expected = [], setup, ...options } = {}) {
   const session = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
@@ -150,20 +152,20 @@ export async function open(context, browser, url, { allowed = [], expected = [],
   page.on("websocket", (socket) => watch(socket.url()));
   context.after(async () => {
     await session.close();
-    assert.deepEqual(complaints, [], `${url} has nothing to complain of`);
+    assert.deepEqual(complaints, [], `${url} logs no problems`);
   });
   await setup?.(session, page);
   await page.goto(url);
   return page;
 }
 
-/** Waits until a page is in its room. */
+/** Waits until a page has joined its room. */
 export async function live(page) {
   await page.locator('#state[data-state="open"]').waitFor({ state: "attached" });
   return page;
 }
 
-/** Waits until what `read` gives is `expected`. */
+/** Waits until `read` returns `expected`. */
 export async function eventually(read, expected) {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
@@ -177,22 +179,22 @@ export async function eventually(read, expected) {
   }
 }
 
-/** The rules of WCAG that axe can check. */
+/** Asserts that axe finds no serious accessibility problem. */
 export async function accessible(page) {
   await page.evaluate(await readFile(require.resolve("axe-core/axe.min.js"), "utf8"));
   const { violations } = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
   const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   const found = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-  assert.deepEqual(found, [], "nothing serious");
+  assert.deepEqual(found, [], "no serious problem");
 }
 
-/** Keeps a picture of the page for people to look at. */
+/** Saves a picture of the page for people to look at. */
 export async function picture(page, name) {
   await mkdir(here("artefacts"), { recursive: true });
   await page.screenshot({ path: here(`artefacts/${name}.png`) });
 }
 
-/** A network that breaks WebSockets: it passes everything on but upgrades. */
+/** Starts a proxy that forwards everything except upgrades, like a network that breaks WebSockets. */
 export async function withoutUpgrades(context, server) {
   const proxy = createServer((request, response) => {
     const { upgrade, connection, ...headers } = request.headers;
@@ -213,7 +215,7 @@ export async function withoutUpgrades(context, server) {
   return `http://127.0.0.1:${proxy.address().port}`;
 }
 
-/** A site of somebody else's: its paths and what is there, by type and content. */
+/** Starts a foreign site. `files`: the content type and the content of each path. */
 export async function site(context, files) {
   const server = createServer((request, response) => {
     const [type, content] = files[request.url.split("?")[0]] ?? [];
@@ -229,7 +231,7 @@ export async function site(context, files) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/** Files of an installed package, to be served. */
+/** Reads a file of an installed package. */
 export async function packaged(name, file) {
   return readFile(here(`node_modules/${name}/${file}`));
 }

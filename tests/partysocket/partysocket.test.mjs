@@ -1,5 +1,5 @@
-// PartyKit's own client, unchanged, against the real server: it reacts, receives, and comes back
-// by itself after the server was killed and started again, with the counts intact.
+// PartyKit's unchanged client with the real server: it reacts, receives, and reconnects by itself
+// after the server is killed and restarted, with the counts intact.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -19,7 +19,7 @@ async function start(directory, address) {
   return { server, address: line.split(" ").at(-1) };
 }
 
-/** Resolves with the next message for which `isWanted` holds. */
+/** Resolves to the next counts for which `isWanted` is true. */
 function counts(socket, isWanted) {
   return new Promise((resolve) => {
     socket.addEventListener("message", function listen(event) {

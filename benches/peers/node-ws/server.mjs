@@ -1,5 +1,5 @@
-// The reaction counter as users of ws write it, and write it well: no compression, and one encoded
-// frame a tick that all members of a room share. Run as `node server.mjs PORT`.
+// The reaction counter, written well with ws: no compression, and one encoded frame per tick that all
+// members of a room share. Run as `node server.mjs PORT`.
 import { createServer } from "node:http";
 import { WebSocketServer, Sender } from "ws";
 
@@ -40,7 +40,7 @@ class Room {
     );
     for (const { socket, websocket } of this.members) {
       if (websocket.readyState !== 1) continue;
-      // Who does not read gets newer counts later instead of a queue.
+      // A slow member gets newer counts later instead of a queue.
       if (socket.writableLength === 0) socket.write(frame);
       else this.timer ??= setTimeout(() => this.broadcast(), TICK_MS);
     }

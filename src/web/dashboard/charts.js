@@ -1,14 +1,14 @@
 /**
- * Charts over time, drawn on canvases: areas and lines with a common time axis and a common
- * crosshair. A chart knows how it is drawn; what is drawn is given to it each time.
+ * Charts over time on canvases: areas and lines that share a time axis and a crosshair. A chart
+ * keeps its style; its data is passed in with each draw.
  */
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 20 };
 const GRID_LINES = 4;
-/** A chart that is higher than this has room for every grid line, and for notes. */
+/** A chart taller than this has space for all grid lines and for notes. */
 const TALL_PIXELS = 180;
 const TICK_SECONDS = [15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
-/** Pixels between the labels of the time axis, at least. */
+/** Minimum pixels between labels of the time axis. */
 const TICK_PIXELS = 74;
 
 /** @typedef {{ name: string, color: string, values: number[] }} Layer */
@@ -26,8 +26,8 @@ export class Chart {
   #height = 0;
 
   /** @param {HTMLCanvasElement} canvas
-   *  @param {{ format: (value: number) => string, least: number }} options how values are written,
-   *    and the least that the axis goes up to */
+   *  @param {{ format: (value: number) => string, least: number }} options how to format
+   *    values, and the minimum top of the axis */
   constructor(canvas, { format, least }) {
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d");
@@ -50,8 +50,8 @@ export class Chart {
     this.#paint();
   }
 
-  /** The index of the point that is nearest to a place on the canvas.
-   *  @param {number} x in pixels of the page, from the canvas's left */
+  /** Returns the index of the point nearest to `x`.
+   *  @param {number} x in CSS pixels from the left edge of the canvas */
   indexAt(x) {
     const view = this.#view;
     if (!view?.at.length) return null;
@@ -143,11 +143,11 @@ export class Chart {
       context.textAlign = "right";
       context.textBaseline = "middle";
       const place = Math.min(x(first) - 10, box.right - 10);
-      context.fillText(`nothing before ${clock(first)}`, place, (box.top + box.bottom) / 2);
+      context.fillText(`no data before ${clock(first)}`, place, (box.top + box.bottom) / 2);
     }
   }
 
-  /** The layers, one on top of the other. */
+  /** Draws the layers, stacked. */
   #areas(view, x, y, fill) {
     const context = this.#context;
     const isStack = view.layers.length > 1;
@@ -221,7 +221,7 @@ export function sumAt(layers, index) {
   return layers.reduce((sum, layer) => sum + layer.values[index], 0);
 }
 
-/** Where points follow each other without a gap, from the first to behind the last. */
+/** Returns the ranges of points without gaps, each as `[start, end)`. */
 function runs(view) {
   const found = [];
   let start = 0;
@@ -234,7 +234,7 @@ function runs(view) {
   return view.at.length ? found : [];
 }
 
-/** The next number up that an axis may end on. */
+/** Returns the next round number for the top of an axis. */
 function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 4, 5, 10].map((factor) => factor * power).find((top) => top >= value * 0.999) ?? value;
@@ -249,7 +249,7 @@ function timeLabel(at, step) {
   return clock(at, step < 60);
 }
 
-/** The time of day. @param {number} at @param {boolean} [withSeconds] */
+/** Formats the time of day. @param {number} at @param {boolean} [withSeconds] */
 export function clock(at, withSeconds = false) {
   const date = new Date(at * 1000);
   const isToday = date.toDateString() === new Date().toDateString();

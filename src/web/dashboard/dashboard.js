@@ -1,5 +1,5 @@
 /**
- * The dashboard: what the server remembers, and each second what is new. The server keeps the
+ * The dashboard: the history from the server, and a new sample each second. The server keeps the
  * history, so a reload loses nothing.
  */
 
@@ -11,12 +11,12 @@ const RANGES = {
   "6h": { seconds: 6 * 3600, refreshSeconds: 10 },
   "7d": { seconds: 7 * 86400, refreshSeconds: 60 },
 };
-/** While the server has not run for as long as the range, the picture shows what there is, and of the
- *  range at least this share. */
+/** Minimum share of the range that the charts show while the server has run for less time than the
+ *  range. */
 const LEAST_SHARE = 0.1;
-/** Rooms that the picture shows apart; the others are one layer, with what is in no room. */
+/** Number of rooms with a layer of their own. All other connections share one layer. */
 const SHOWN_ROOMS = 7;
-const OTHERS = "all other connections";
+const OTHERS = "Other connections";
 const TOAST_MS = 5000;
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
@@ -34,7 +34,7 @@ const seconds = (value) => (value < 0.05 ? "0 s" : value < 10 ? `${value.toFixed
 
 const $ = (selector) => document.querySelector(selector);
 
-/** How each chart is drawn, and how its values are written. */
+/** How each chart is drawn and its values are formatted. */
 const CHARTS = {
   activity: { format: (value) => short.format(value), least: 4 },
   reactions: { format: (value) => short.format(value), text: few, least: 4 },
@@ -46,13 +46,13 @@ const CHARTS = {
 };
 
 let range = "15m";
-/** Columns of the range, as the server sends them. */
+/** Columns of the range, in the format of the server. */
 let history = null;
 let historyAt = 0;
-/** The index under the cursor in all charts. */
+/** The selected index in all charts. */
 let cursor = null;
 let isDrawing = false;
-/** The colour of each room, which it keeps while it is shown. @type {Map<string, number>} */
+/** The colour slot of each room, which is stable while the room is shown. @type {Map<string, number>} */
 const colours = new Map();
 
 const charts = new Map();
@@ -61,7 +61,7 @@ for (const canvas of document.querySelectorAll("[data-chart]")) {
   charts.set(name, new Chart(canvas, CHARTS[name]));
 }
 
-/** Draws everything anew, once, before the next frame. */
+/** Draws everything once, before the next frame. */
 function redraw() {
   if (isDrawing) return;
   isDrawing = true;
@@ -93,7 +93,7 @@ function drawAll() {
   }
 }
 
-/** A room's name as it is shown: what `/party/:room` opens needs no party. */
+/** Returns the name to show for a room: without the default party. */
 const plain = (name) => name.replace(/^main\//, "");
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -102,7 +102,7 @@ function describe(name, text) {
   charts.get(name).canvas.setAttribute("aria-label", text);
 }
 
-/** The rooms with the highest peaks, and what is left of all connections. */
+/** Returns layers for the rooms with the highest peaks and for all other connections. */
 function roomLayers() {
   const peak = (room) => room.members.reduce((most, members) => Math.max(most, members), 0);
   const rooms = history.rooms
@@ -117,7 +117,7 @@ function roomLayers() {
     const taken = new Set(colours.values());
     colours.set(name, [0, 1, 2, 3, 4, 5, 6].find((slot) => !taken.has(slot)) ?? 0);
   }
-  // In the order of their colours, so that no layer jumps over another.
+  // Sorted by colour slot, so that layers keep their order.
   const layers = rooms
     .map((room) => ({ name: room.name, slot: colours.get(room.name), values: room.members }))
     .sort((layer, other) => layer.slot - other.slot)
@@ -156,7 +156,7 @@ function drawLegend(layers) {
   );
 }
 
-/** What the tiles say of a sample. */
+/** Shows a sample in the tiles. */
 function showNow({ series, rooms, reactors }) {
   const set = (kind, name, text) => ($(`[data-${kind}="${name}"]`).textContent = text);
   set("now", "connections", number(series.connections));
@@ -168,13 +168,13 @@ function showNow({ series, rooms, reactors }) {
   const peak = Math.max(series.reactions, ...(history?.series.reactions ?? []));
   set("note", "reactions", peak ? `peak ${few(peak)}` : "");
   set("now", "deliveries", few(series.deliveries));
-  set("note", "deliveries", series.conflated ? `${few(series.conflated)} / s missed` : "none missed");
+  set("note", "deliveries", series.conflated ? `${few(series.conflated)} / s skipped` : "none skipped");
   set("now", "memory", bytes(series.memory));
   set("note", "memory", series.memoryEach ? `${bytes(series.memoryEach)} per connection` : "");
   set("now", "load", percent.format(series.load));
-  set("note", "load", `${percent.format(series.loadPeak)} the busiest of ${reactors.length}`);
+  set("note", "load", `busiest of ${reactors.length}: ${percent.format(series.loadPeak)}`);
   set("now", "unsynced", seconds(series.unsynced));
-  set("note", "unsynced", series.unsynced ? "" : "all is on disk");
+  set("note", "unsynced", series.unsynced ? "" : "everything is on disk");
   document.title = `${number(series.connections)} · Ovation`;
   const list = $("#reactors ol");
   while (list.children.length > reactors.length) list.lastChild.remove();
@@ -196,7 +196,7 @@ function newReactor(index) {
   return item;
 }
 
-/** Adds a sample to the columns of the last minutes. */
+/** Appends a sample to the columns of the 15-minute range. */
 function append(sample) {
   const last = history.at.at(-1) ?? 0;
   if (sample.at <= last) return;
@@ -228,7 +228,7 @@ async function load() {
     if (cursor !== null) cursor = Math.min(cursor, history.at.length - 1);
     redraw();
   } catch {
-    // The state of the stream says that the server is gone.
+    // The state of the event stream shows that the server is gone.
   }
 }
 
@@ -239,11 +239,11 @@ function listen() {
   };
   const events = new EventSource("/events");
   events.onopen = () => {
-    state("live", "live");
+    state("live", "Live");
     load();
   };
-  events.onerror = () => state("lost", "connection lost, trying again");
-  events.addEventListener("close", () => state("lost", "the server stopped"));
+  events.onerror = () => state("lost", "Connection lost, reconnecting");
+  events.addEventListener("close", () => state("lost", "The server has stopped"));
   events.onmessage = ({ data }) => {
     const sample = JSON.parse(data);
     showNow(sample);

@@ -1,16 +1,16 @@
-/** The table of rooms: found, sorted, reset and closed. */
+/** The table of rooms: search, sort, reset and close. */
 
 const INTERVAL_MS = 2000;
 const PAGE = 50;
 const MOST = 500;
-/** Kinds that a row shows. */
+/** Maximum number of kinds in a row. */
 const KINDS = 8;
 const whole = new Intl.NumberFormat();
 const rate = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 const $ = (selector) => document.querySelector(selector);
 
-/** A name that somebody else has chosen: whatever directions are in it end with it. */
+/** Isolates a name chosen by a client, so that text directions in it end with it. */
 export const isolated = (name) => Object.assign(document.createElement("bdi"), { textContent: name, title: name });
 
 export class Rooms {
@@ -22,12 +22,12 @@ export class Rooms {
   #sort = "members";
   #limit = PAGE;
   #timer = 0;
-  /** The number of the last question: answers to earlier ones are stale. */
+  /** Number of the last request. Responses to earlier requests are stale. */
   #asked = 0;
   /** @type {Map<string, HTMLTableRowElement>} */
   #rows = new Map();
 
-  /** @param {(...words: (string | Node)[]) => void} say tells the operator what became of an action */
+  /** @param {(...words: (string | Node)[]) => void} say shows the result of an action */
   constructor(say) {
     this.#say = say;
     this.#search.addEventListener("input", () => this.refresh());
@@ -56,7 +56,7 @@ export class Rooms {
       if (number !== this.#asked) return;
       if (response.ok) this.#show(await response.json());
     } catch {
-      // The state of the stream of samples says that the server is gone.
+      // The state of the event stream shows that the server is gone.
     }
     if (number === this.#asked) this.#timer = setTimeout(() => this.refresh(), INTERVAL_MS);
   }
@@ -80,10 +80,10 @@ export class Rooms {
         ? `${whole.format(rooms.length)} of ${whole.format(matching)} shown`
         : ""
       : isFound
-        ? "No room in memory is called so. A room that nobody is in rests in the snapshot."
-        : "Nobody is in a room. Rooms that nobody is in rest in the snapshot.";
+        ? "No room in memory has this name. Rooms without members are in the snapshot."
+        : "No room has members. Rooms without members are in the snapshot.";
     const shown = rooms.map((room) => this.#row(room));
-    // Rows are moved only where the order has changed: a moved row would lose the focus.
+    // Moves only rows whose position changed, because a moved row loses the focus.
     shown.forEach((row, index) => {
       if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index]);
     });
@@ -143,8 +143,8 @@ export class Rooms {
     const people = members === 1 ? "1 member" : `${whole.format(members)} members`;
     $("#confirm-title").replaceChildren(isReset ? "Reset " : "Close ", isolated(`${party}/${room}`), "?");
     $("#confirm-text").textContent = isReset
-      ? `Its ${whole.format(reactions)} reactions become zero, for everyone and at once. This can't be undone.`
-      : `The connections of its ${people} are closed. The counts are kept, and whoever opens the room again comes in.`;
+      ? `This sets its ${whole.format(reactions)} reactions to zero for everyone. It can't be undone.`
+      : `This disconnects its ${people}. The counts are kept, and clients can join again.`;
     $("#confirm-yes").textContent = isReset ? "Reset the counts" : "Close the room";
     this.#dialog.returnValue = "no";
     this.#dialog.onclose = () => {
@@ -162,7 +162,7 @@ export class Rooms {
       const why = response.status === 200 ? "" : await response.text();
       this.#say(name, why ? `: ${why}` : done);
     } catch {
-      this.#say(name, ": the server does not answer");
+      this.#say(name, ": the server does not respond");
     }
     this.refresh();
   }

@@ -1,30 +1,30 @@
 /**
- * What rises over the page: a pool of particles on one canvas. However much is asked for, the pool
- * bounds what is drawn, and a pool that makes the frames late shrinks.
+ * Reactions that rise over the page: a pool of particles on one canvas. The pool limits how many
+ * are drawn, and shrinks if frames come late.
  */
 
-/** The most that rise at once, on a large screen and on any. */
+/** Limits of the pool: on a large screen, and on any screen. */
 const MAX_RISING = 360;
 const MIN_RISING = 60;
-/** Taps of one's own rise even if the sky is full; only so many. */
+/** Extra particles for the viewer's own taps when the sky is full. */
 const MAX_OWN = 40;
-/** The part of the screen that each should have, in pixels. */
+/** Screen area for each particle, in square pixels. */
 const AREA_EACH = 1800;
-/** What may be owed and not be released yet, in full skies: what comes beyond it is not shown. */
+/** Maximum number of particles that wait, as a share of a full sky. More are not shown. */
 const OWED_SKIES = 0.8;
-/** How much of a sky a burst fills at once; from then on as many begin to rise as end, so that a full
- * sky flows and does not come in waves. */
+/** Share of the sky that a burst may fill at once. After that, particles start as fast as others
+ * end, so that a full sky flows instead of pulsing. */
 const BURST_SKIES = 0.6;
-/** The share of what is owed that is released in a frame: a burst falls apart into a waterfall. */
+/** Share of the waiting particles that start per frame, which spreads a burst out. */
 const RELEASE_SHARE = 0.06;
 const MAX_RELEASED_PER_FRAME = 14;
-/** Pixels of the canvas, beyond which a wall screen is drawn more coarsely. */
+/** Maximum pixels of the canvas. Larger screens are drawn at a lower resolution. */
 const MAX_PIXELS = 2_600_000;
-/** Sprites that are kept; each is one kind in one size. */
+/** Maximum number of cached sprites. Each is one kind in one size. */
 const MAX_SPRITES = 200;
-/** A frame that took longer was late; a mean below lets the pool grow again. */
+/** Mean frame time above which the pool shrinks, and below which it grows. */
 const LATE_MS = 19;
-/** From far away to near, in pixels, and how much of them is seen. */
+/** Sizes in pixels and opacities of the layers, from far to near. */
 const SIZES = [22, 34, 52];
 const DENSITIES = [0.5, 0.8, 1];
 const RISE_SECONDS = 4.2;
@@ -41,7 +41,7 @@ export class Sky {
   #sprites = new Map();
   #most = MAX_RISING;
   #limit = MAX_RISING;
-  /** How many may begin to rise now. */
+  /** Number of particles that may start now. */
   #allowance = MAX_RISING;
   #mean = 16;
   #last = 0;
@@ -56,12 +56,12 @@ export class Sky {
     document.addEventListener("visibilitychange", () => document.hidden && this.clear());
   }
 
-  /** How many rise now. */
+  /** Number of particles in the air. */
   get rising() {
     return this.#rising.length;
   }
 
-  /** Lets `count` of a glyph rise: from `origin`, or from anywhere below.
+  /** Lets `count` particles rise from `origin`, or from the bottom edge.
    * @param {string} glyph @param {number} count @param {{ x: number, y: number }} [origin] */
   rise(glyph, count, origin) {
     if (document.hidden) return;
@@ -101,7 +101,7 @@ export class Sky {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const particle = this.#spare.pop() ?? {};
     const depth = Math.random();
-    // Mostly small and far away; some near.
+    // Most particles are small and far away.
     const layer = Math.floor(origin ? 1 + depth * 2 : depth ** 1.8 * SIZES.length);
     Object.assign(particle, {
       sprite: this.#sprite(glyph, SIZES[layer] * this.#scale),
@@ -125,7 +125,7 @@ export class Sky {
     let all = this.#owed.reduce((sum, owed) => sum + owed.count, 0);
     let share = Math.min(MAX_RELEASED_PER_FRAME, Math.ceil(all * RELEASE_SHARE));
     while (share-- > 0 && this.#allowance >= 1) {
-      // Each kind in the measure in which it is owed.
+      // Picks each kind in proportion to how many of it wait.
       let pick = Math.random() * all;
       const owed = this.#owed.find(({ count }) => (pick -= count) < 0) ?? this.#owed[0];
       if (!owed || !this.#release(owed.glyph)) break;
@@ -151,7 +151,7 @@ export class Sky {
       const way = it.age / it.life;
       if (way >= 1) {
         this.#spare.push(it);
-        // The order changes, which nobody sees.
+        // This changes the drawing order, which is not visible.
         const last = this.#rising.pop();
         if (last !== it) this.#rising[index] = last;
         continue;
@@ -170,7 +170,7 @@ export class Sky {
     this.#frame = goesOn ? requestAnimationFrame((then) => this.#draw(then)) : 0;
   }
 
-  /** Fewer where frames come late, more again where there is time. */
+  /** Shrinks the pool if frames come late, and lets it grow otherwise. */
   #keepPace(passed) {
     this.#mean += (Math.min(passed, 100) - this.#mean) * 0.1;
     if (this.#mean > LATE_MS) this.#limit = Math.max(MIN_RISING, this.#limit * 0.97);
@@ -188,7 +188,7 @@ export class Sky {
     const context = sprite.getContext("2d");
     const fit = (height) => (context.font = `600 ${height}px Inter, system-ui, sans-serif`);
     fit(pixels);
-    // A kind may be a word: it is made to fit.
+    // A kind may be a word, which is scaled to fit.
     fit(Math.min(pixels, (pixels * sprite.width) / Math.max(1, context.measureText(glyph).width)));
     context.textAlign = "center";
     context.textBaseline = "middle";

@@ -1,39 +1,41 @@
 /**
- * Ovation's client: a room of live counts, and a row of buttons for any page.
+ * Ovation's client: a room with live counts, and a row of reaction buttons for any page.
  *
- * `new OvationRoom({ room: "talk-1" })`, or `<ovation-reactions room="talk-1">`: see the README.
+ * Use `new OvationRoom({ room: "talk-1" })` or `<ovation-reactions room="talk-1">`.
  *
  * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} RoomState
- *   `waiting`: lost, and tried again. `refused`: turned away, and tried again only after minutes.
- *   `closed`: left, or closed by the operator.
+ *   `waiting`: disconnected; will retry soon. `refused`: turned away; will retry after minutes.
+ *   `closed`: closed by the page or by the operator.
  * @typedef {{ state: RoomState, queued: number, transport: "websocket" | "sse" }} StateDetail
+ *   `queued`: taps that wait for a connection.
  * @typedef {{ counts: Map<string, number>, increases: Map<string, number>, own: boolean }} CountsDetail
- *   `increases`: what rose, and by how much, since the last such event. `own`: by a tap of this page.
+ *   `increases`: by how much each kind rose since the last event. `own`: whether a tap on this page
+ *   caused it.
  * @typedef {{ room: string, host?: string, party?: string, presence?: boolean, maxKindBytes?: number }} RoomOptions
- *   `host`: `host:port` or an origin, by default the one that this module came from.
- *   `presence`: asks how many are here.
+ *   `host`: `host:port` or an origin; default: the origin of this module.
+ *   `presence`: whether to receive the number of members.
  */
 
-/** The kinds to show where nothing else is said: its own, on a server with a set of them. */
+/** Kinds to show by default. A server with `--kinds` puts its own here. */
 export const DEFAULT_KINDS = ["❤", "👏", "🎉", "😂", "🔥"];
 
-/** The most taps that are kept while there is no connection. */
+/** Maximum number of taps that are kept while disconnected. */
 export const MAX_QUEUED_TAPS = 200;
-/** The server's default of the longest kind, in bytes. */
+/** The server's default length limit of a kind, in bytes. */
 const MAX_KIND_BYTES = 32;
-/** The most that may wait to leave the browser, in bytes. */
+/** Maximum number of bytes in the browser's send buffer. */
 const MAX_BUFFERED_BYTES = 16384;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 const REFUSED_RETRY_MS = 120_000;
-/** After a connection that lasted so long the next failure is a first one again. */
+/** A connection that lasted this long resets the retry delay. */
 const GOOD_AFTER_MS = 5000;
 const TIMEOUT_MS = 10_000;
-/** After a tap, silence for so long means a dead connection. A server under load may be slow, and
- * must not lose all its clients for it. */
+/** If nothing arrives for this long after a tap, the connection is dead. Long enough that a server
+ * under load doesn't lose all its clients. */
 const STALL_MS = 60_000;
-/** WebSockets that may fail in a row before server-sent events are tried; more where one has worked,
- * since then it is rather the server that is away. */
+/** Failed WebSockets in a row before the client tries server-sent events. Higher once a WebSocket
+ * has worked, because then the server is more likely to be down. */
 const SOCKET_TRIES = 3;
 const KNOWN_SOCKET_TRIES = 8;
 const HERE = "$here";
@@ -44,25 +46,26 @@ const add = (map, kind, count) => {
   else map.delete(kind);
 };
 const isGone = (state) => state === "closed" || state === "refused";
-/** A scattered wait after so many failures in a row. */
+/** A random delay that grows with the number of failures in a row. */
 const backoff = (failures) =>
   100 + Math.random() * Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));
 const sum = (map) => [...map.values()].reduce((all, count) => all + count, 0);
 
 /**
- * A room. Events: `counts` ({@link CountsDetail}), `state` ({@link StateDetail}), `here` (a number).
+ * A room. Events: `counts` ({@link CountsDetail}), `state` ({@link StateDetail}), `here` (the
+ * number of members).
  *
- * The server's counts are absolute and skip states; nothing says which taps are in them. What is
- * shown is the server's count and the own taps that are not in it yet, and every increase is taken
- * to be own taps first. So each tap shows at once, and no count falls back or has a tap twice; for
- * less than a tick it may lag behind the taps of others.
+ * The server sends absolute counts and may skip some, so the client can't tell which taps they
+ * include. It shows the server's count plus its own taps that aren't counted yet, and attributes
+ * every increase to its own taps first. Each tap shows at once, and no count goes down or includes
+ * a tap twice. The taps of others may show up to a tick late.
  */
 export class OvationRoom extends EventTarget {
-  /** As the server last said. */
+  /** The last counts from the server. */
   #server = new Map();
-  /** Own taps that have left and are not in the server's counts yet. */
+  /** Own taps that were sent and are not yet in the server's counts. */
   #sent = new Map();
-  /** Own taps that wait for a connection. */
+  /** Own taps that wait to be sent. */
   #queue = new Map();
   #url;
   #query;
@@ -71,22 +74,22 @@ export class OvationRoom extends EventTarget {
   #state = "closed";
   /** @type {WebSocket | EventSource | undefined} */
   #link;
-  /** Events of earlier connections are not for this one. */
+  /** Number of this connection. Events of earlier ones are ignored. */
   #generation = 0;
   #failures = 0;
-  /** Attempts of this transport that never opened. */
+  /** Failed attempts with this transport in a row. */
   #tries = 0;
   #hadSocket = false;
   #openedAt = 0;
   #hasCounts = false;
-  /** The tap that is being posted, one of those that have left. */
+  /** The tap that is being posted. It is also in `#sent`. */
   #posting;
   #postFailures = 0;
   #postTimer;
   #retryTimer;
   #stallTimer;
 
-  /** How many are in the room, if that was asked for and is known.
+  /** Number of members, if `presence` is on and it is known.
    * @type {number | undefined} */
   here;
   /** @type {"websocket" | "sse"} */
@@ -102,7 +105,7 @@ export class OvationRoom extends EventTarget {
     this.#maxKindBytes = maxKindBytes;
   }
 
-  /** What the server has counted and the own taps that it hasn't yet, by kind. */
+  /** The server's counts plus own taps that aren't counted yet, by kind. */
   get counts() {
     const counts = new Map(this.#server);
     for (const own of [this.#sent, this.#queue]) for (const [kind, count] of own) add(counts, kind, count);
@@ -113,12 +116,12 @@ export class OvationRoom extends EventTarget {
     return this.#state;
   }
 
-  /** Own taps that wait for a connection. */
+  /** Number of own taps that wait for a connection. */
   get queued() {
     return sum(this.#queue);
   }
 
-  /** Enters the room, and comes back whenever the connection is lost, until {@link close}. */
+  /** Joins the room. Reconnects until {@link close}. */
   connect() {
     if (this.#state !== "closed") return;
     for (const type of ["online", "offline"]) globalThis.addEventListener?.(type, this);
@@ -135,9 +138,10 @@ export class OvationRoom extends EventTarget {
   }
 
   /**
-   * Taps. Without a connection the tap is kept, and sent once when there is one again.
+   * Reacts. While disconnected, keeps the tap and sends it once when connected again.
    * @param {string} kind
-   * @returns {boolean} whether it was taken: not if it is no kind, too many wait, or nobody listens
+   * @returns {boolean} whether the tap was accepted: false if `kind` is invalid, too many taps
+   *   wait, or the room is closed or refused
    */
   react(kind) {
     const length = new TextEncoder().encode(kind).length;
@@ -151,13 +155,13 @@ export class OvationRoom extends EventTarget {
     return true;
   }
 
-  /** The network came or went. Only a hint: a server on this machine needs none.
+  /** The network came or went. Only a hint, because a local server needs no network.
    * @param {Event} event */
   handleEvent({ type }) {
     if (type === "offline") {
       if (this.#state === "open") this.#giveUp();
     } else if (this.#state === "waiting") {
-      // Everyone in the hall has it back in the same moment.
+      // A random delay, because the whole hall comes back at the same moment.
       clearTimeout(this.#retryTimer);
       this.#retryTimer = setTimeout(() => this.#dial(), Math.random() * FIRST_RETRY_MS);
     }
@@ -168,7 +172,7 @@ export class OvationRoom extends EventTarget {
     const generation = this.#generation;
     const isCurrent = () => generation === this.#generation;
     this.#setState("connecting");
-    // Whoever heard that may have left.
+    // A listener may have closed the room.
     if (!isCurrent()) return;
     const url = this.#url + this.#query;
     try {
@@ -182,7 +186,7 @@ export class OvationRoom extends EventTarget {
       }
       this.#link.onmessage = ({ data }) => isCurrent() && this.#receive(data);
     } catch {
-      // The page's own rules forbid it.
+      // The page's Content-Security-Policy forbids the connection.
       return this.#lost();
     }
     this.#retryTimer = setTimeout(() => this.#lost(), TIMEOUT_MS);
@@ -198,7 +202,7 @@ export class OvationRoom extends EventTarget {
     this.#link = undefined;
   }
 
-  /** Ends a connection that may still deliver what it was given: that is not sent again. */
+  /** Ends a connection that may still deliver its taps, so they are not sent again. */
   #giveUp() {
     this.#forget();
     this.#lost();
@@ -210,7 +214,7 @@ export class OvationRoom extends EventTarget {
   }
 
   #lost(code = 0) {
-    // The operator has closed the room: to come back would open it.
+    // The operator closed the room, and reconnecting would open it again.
     if (code === 1000) return this.close();
     this.#hangUp();
     const wasOpen = this.#state === "open";
@@ -224,7 +228,7 @@ export class OvationRoom extends EventTarget {
     }
     const isRefused = code === 1008;
     if (isRefused) {
-      // Whatever it did not like is not said again.
+      // Repeating the refused taps would get the client refused again.
       this.#forget();
       this.#queue.clear();
     }
@@ -256,20 +260,20 @@ export class OvationRoom extends EventTarget {
     const server = new Map(entries);
     for (const kind of [...this.#sent.keys()]) {
       const gain = (server.get(kind) ?? 0) - (this.#server.get(kind) ?? 0);
-      // A count falls only where someone has set it back: then nothing is on its way.
+      // A count only falls if the operator reset it. Then no tap is on its way.
       add(this.#sent, kind, gain < 0 ? -Infinity : -gain);
     }
     this.#server = server;
     if (isFirst) this.#opened();
     const increases = new Map();
-    // The first counts of all are not news.
+    // The very first counts aren't increases.
     if (this.#hasCounts) for (const [kind, count] of this.counts) add(increases, kind, count - (shown.get(kind) ?? 0));
     this.#hasCounts = true;
     this.#tellCounts(increases, false);
   }
 
-  /** The first counts have come. Taps of the connection before that are not in them were lost
-   * with it: they are sent again, which counts them once. Not one that is still being posted. */
+  /** Handles the first counts of a connection. Taps of the previous connection that are not in
+   * them were lost, so they are sent again, except one that is still being posted. */
   #opened() {
     clearTimeout(this.#retryTimer);
     this.#openedAt = Date.now();
@@ -286,7 +290,7 @@ export class OvationRoom extends EventTarget {
     this.#tellState();
   }
 
-  /** Sends what waits. */
+  /** Sends all taps that wait. */
   #flush() {
     if (this.transport === "sse") return void this.#post();
     for (const [kind, count] of this.#queue) {
@@ -302,7 +306,7 @@ export class OvationRoom extends EventTarget {
     this.#stallTimer ??= setTimeout(() => this.#giveUp(), STALL_MS * (1 + Math.random()));
   }
 
-  /** Sends what waits without a WebSocket, one by one. The stream tells the counts. */
+  /** Posts the waiting taps one by one. The event stream delivers the counts. */
   async #post() {
     if (this.#posting || this.#postTimer || this.#state !== "open" || !this.#queue.size) return;
     const [kind] = this.#queue.keys();
@@ -310,15 +314,15 @@ export class OvationRoom extends EventTarget {
     const tap = (this.#posting = { kind });
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
-    // Text, so that the browser need not ask first.
+    // A text body needs no CORS preflight.
     const request = { method: "POST", body: JSON.stringify(tap), signal: abort.signal };
     const { status } = await fetch(this.#url, request).catch(() => ({ status: 0 }));
     clearTimeout(timer);
-    // Meanwhile forgotten. A new connection remembers it.
+    // The tap was forgotten meanwhile.
     if (this.#posting !== tap) return;
     this.#posting = undefined;
     const isBusy = status === 503 || status === 507;
-    // The network's failure or a proxy's: nobody knows whether it was counted.
+    // The network or a proxy failed, so the tap may have been counted.
     const isDoubtful = !isBusy && (!status || status >= 500);
     if (status >= 400 && !isDoubtful) add(this.#sent, kind, -1);
     if (isBusy) add(this.#queue, kind, 1);
@@ -326,7 +330,7 @@ export class OvationRoom extends EventTarget {
     if (this.#postFailures && this.#state === "open" && this.transport === "sse")
       this.#postTimer = setTimeout(() => {
         this.#postTimer = undefined;
-        // The first counts of a new stream tell, as of taps that were lost with a connection.
+        // The first counts of a new stream show whether the tap was counted.
         if (isDoubtful && this.#sent.size) this.#dial();
         else this.#post();
       }, backoff(this.#postFailures));
@@ -353,7 +357,7 @@ export class OvationRoom extends EventTarget {
   }
 }
 
-/** A kind as it is shown: a lone pictograph in colour. @param {string} kind */
+/** Text to show for a kind: a single pictograph in its coloured form. @param {string} kind */
 export const glyph = (kind) => (/^\p{Extended_Pictographic}$/u.test(kind) ? `${kind}\ufe0f` : kind);
 
 const CSS = `:host{display:inline-block;font:inherit}
@@ -373,14 +377,14 @@ button:focus-visible{outline:3px solid Highlight;outline-offset:2px}
  * `<ovation-reactions room kinds host party>`: a row of buttons with their counts.
  *
  * Events, which bubble: `ovation:counts` ({@link CountsDetail}), `ovation:state` ({@link StateDetail}).
- * Parts: `reactions`, `button`, `emoji`, `count`. The state is in `data-state`.
+ * Parts: `reactions`, `button`, `emoji`, `count`. `data-state` has the state.
  */
 export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["room", "kinds", "host", "party"];
 
-  /** The room that is shown, to react and listen by script. @type {OvationRoom | undefined} */
+  /** The room, for scripts that react or listen. @type {OvationRoom | undefined} */
   room;
-  /** Whether it waits to start anew: once, however many attributes change. */
+  /** Whether a restart is due. Several attribute changes cause a single restart. */
   #isStale = true;
 
   connectedCallback() {
@@ -429,7 +433,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     this.room.connect();
   }
 
-  /** Makes the buttons; gives the places of the counts. */
+  /** Renders the buttons, and returns the elements that show the counts. */
   #render(kinds) {
     const make = (name, part, ...children) => {
       const element = document.createElement(name);

@@ -1,23 +1,23 @@
-/** The page: one room, its buttons, its counts, and what rises from them. */
+/** The page of a room: its buttons, its counts, and the reactions that rise over them. */
 
 import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, glyph } from "/ovation.js";
 import { Sky } from "/pages/hearts.js";
 
-/** Kinds that are shown besides the buttons'. */
+/** Maximum number of other kinds to show. */
 const MAX_OTHERS = 12;
-/** Beyond so many the buttons are smaller. */
+/** With more kinds than this, the buttons are smaller. */
 const MANY_KINDS = 10;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
-/** Taps without a connection change what is said; it is said when they pause. */
+/** The notice about kept taps waits until the taps pause for this long. */
 const NOTICE_AFTER_MS = 500;
-/** The status of a name that the server does not take. */
+/** HTTP status for a room name that is too long. */
 const TOO_LONG = 414;
 /** Reactions per second at which the room glows most. */
 const HOTTEST_PER_SECOND = 500;
 
-/** Words that are shown as a picture; they stay their name. */
+/** Words that are shown as a picture. The word remains the accessible name. */
 const PICTURES = new Map(
   Object.entries({
     love: "❤️", heart: "❤️", like: "👍", clap: "👏", applause: "👏", party: "🎉", tada: "🎉",
@@ -26,7 +26,7 @@ const PICTURES = new Map(
 );
 const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
 const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
-/** What rises for a kind: words don't fly; nor does, on the stage, what anybody may have invented. */
+/** What rises for a kind: a spark for words and, on the stage, for unknown kinds. */
 const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
 const at = (id) => document.getElementById(id);
@@ -51,7 +51,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
 const exact = new Intl.NumberFormat();
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 4 });
-/** A number that fits a tile. */
+/** A number short enough for a tile. */
 const short = (count) => (count < 1_000_000 ? exact : compact).format(count);
 
 function roomName() {
@@ -65,7 +65,7 @@ function roomName() {
   return named || query.get("room") || "talk";
 }
 
-// The buttons; on the stage they are what they look like, and no buttons.
+// The buttons. On the stage they are tiles that can't be pressed.
 
 /** @type {Map<string, { tile: HTMLElement, picture: HTMLElement, count: HTMLElement, pulsed: number }>} */
 const tiles = new Map();
@@ -73,7 +73,7 @@ for (const kind of new Set(DEFAULT_KINDS)) {
   const shown = picture(kind);
   const face = make("span", isWord(shown) ? "word" : "picture", shown);
   face.dir = "auto";
-  // The longest word that can't be broken decides how large all can be.
+  // The longest unbreakable word limits the font size.
   face.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map((word) => word.length)) + 1));
   if (shown !== kind) {
     face.role = "img";
@@ -83,7 +83,7 @@ for (const kind of new Set(DEFAULT_KINDS)) {
   const tile = make(isStage ? "div" : "button", "reaction", face, count);
   if (!isStage) {
     tile.type = "button";
-    // The counts have a summary of their own: a name that changes twenty times a second says nothing.
+    // A label that changes 20 times a second helps no one. `#summary` announces the counts.
     count.ariaHidden = "true";
     tile.addEventListener("click", () => tap(kind));
   }
@@ -95,7 +95,7 @@ at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
 function tap(kind) {
   if (!room.react(kind)) {
     if (room.queued >= MAX_QUEUED_TAPS)
-      say(`No more than ${MAX_QUEUED_TAPS} taps can be kept until the connection is back.`);
+      say(`You are offline, and no more than ${MAX_QUEUED_TAPS} taps can be kept.`);
     return;
   }
   const { picture } = tiles.get(kind);
@@ -113,7 +113,7 @@ room.addEventListener("counts", ({ detail: { increases, own } }) => {
     if (calm.matches) pulse(kind);
     else sky.rise(flying(kind), count, own ? originOf(kind) : undefined);
   }
-  // A tap shows at once; of the rest, the eye sees one a frame.
+  // Own taps show at once, other changes once a frame.
   if (own) show();
   else if (!isDirty) requestAnimationFrame(show);
   isDirty = !own;
@@ -129,11 +129,11 @@ function show() {
   at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
   at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
   for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
-  // What anybody invents is not for the wall: there it is in the total alone.
+  // The stage must not show kinds that a viewer invented. It only adds them to the total.
   if (!isStage) showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
 }
 
-/** Kinds that others send: as text, the most frequent ones. */
+/** Shows the most frequent kinds that have no button, as text. */
 function showOthers(others) {
   others.sort(([, one], [, other]) => other - one);
   const items = others.slice(0, MAX_OTHERS).map(([kind, count]) => {
@@ -151,7 +151,7 @@ function originOf(kind) {
   return box && { x: box.x + box.width / 2, y: box.y + box.height / 2 };
 }
 
-/** In place of what rises, for those who want no motion. */
+/** Replaces the rising reactions if the viewer prefers reduced motion. */
 function pulse(kind) {
   const it = tiles.get(kind);
   const now = performance.now();
@@ -160,7 +160,7 @@ function pulse(kind) {
   it.tile.animate({ boxShadow: ["0 0 0 3px var(--accent)", "0 0 0 3px transparent"] }, { duration: 900, easing: "ease-out" });
 }
 
-// The room glows with what comes.
+// The page glows with the rate of reactions.
 
 let heat = 0;
 let glow = 0;
@@ -184,22 +184,22 @@ function cool() {
   at("glow").style.opacity = glow.toFixed(2);
 }
 
-// What is going on.
+// The state of the connection.
 
-const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Turned away", closed: "Closed" };
+const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused", closed: "Closed" };
 
 room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   at("state").dataset.state = state;
   if (state !== "open") at("here").textContent = "";
-  const words = state === "open" && transport === "sse" ? "Live, without WebSocket" : WORDS[state];
+  const words = state === "open" && transport === "sse" ? "Live (without WebSocket)" : WORDS[state];
   if (at("state-text").textContent !== words) at("state-text").textContent = words;
-  const kept = queued === 1 ? "1 tap is kept and will be sent" : `${queued} taps are kept and will be sent`;
-  if (state === "closed") say("This room has been closed. Thank you for being here.");
-  else if (state === "refused") say("The server has turned this page away. It will ask again in a few minutes.");
-  else if (state !== "open" && queued) say(`You are not connected. ${kept} when you are back.`, NOTICE_AFTER_MS);
-  else if (state === "waiting") say("The connection is lost. Trying again…");
+  const kept = queued === 1 ? "1 tap is saved and will be sent" : `${queued} taps are saved and will be sent`;
+  if (state === "closed") say("This room is closed. Thank you for being here.");
+  else if (state === "refused") say("The server refused this page. It will try again in a few minutes.");
+  else if (state !== "open" && queued) say(`You are offline. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
+  else if (state === "waiting") say("Connection lost. Reconnecting…");
   else if (state === "open") {
-    if (at("notice").textContent) at("summary").textContent = "You are connected again.";
+    if (at("notice").textContent) at("summary").textContent = "You are back online.";
     say("");
   }
   if (state === "open") isKnown = true;
@@ -208,7 +208,7 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
 
 let saying;
 
-/** Says what is going on, which is read out. What changes with every tap waits, and the last is said. */
+/** Shows a notice, which screen readers announce. `afterMs` delays it until the last of several. */
 function say(words, afterMs = 0) {
   clearTimeout(saying);
   const now = () => {
@@ -219,17 +219,17 @@ function say(words, afterMs = 0) {
   else now();
 }
 
-/** Whether the room has been open, or it is known why not. */
+/** Whether the room has been open, or the reason why not is known. */
 let isKnown = false;
 
-/** A browser doesn't say why a connection does not open: whether the name is to blame, this does. */
+/** A browser doesn't report why a connection fails. Checks whether the room name is the reason. */
 async function ask() {
   isKnown = true;
   const { status } = await fetch(`/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`).catch(() => ({ status: 0 }));
   isKnown = status > 0;
   if (status !== TOO_LONG) return;
   room.close();
-  say("The name of this room is too long. Open one with a shorter name.");
+  say("The name of this room is too long. Use a shorter name.");
 }
 
 room.addEventListener("here", ({ detail: here }) => {
@@ -243,7 +243,7 @@ setInterval(() => {
   at("summary").textContent = `${exact.format(total)} reactions in this room. ${at("here").textContent}`;
 }, SUMMARY_EVERY_MS);
 
-// The room's name and the ways to it.
+// The room's name and its links.
 
 const address = new URL(`/r/${encodeURIComponent(name)}`, location.href);
 document.documentElement.dataset.view = isStage ? "stage" : "room";
@@ -260,7 +260,7 @@ at("share").addEventListener("click", share);
 
 async function share() {
   if (navigator.share && matchMedia("(pointer: coarse)").matches) {
-    // Whoever closes the sheet has decided.
+    // The viewer may dismiss the sheet.
     await navigator.share({ title: document.title, url: address.href }).catch(() => {});
     return;
   }
@@ -269,7 +269,7 @@ async function share() {
   try {
     await navigator.clipboard.writeText(address.href);
   } catch {
-    // Without TLS there is no clipboard: the address is shown, to be copied by hand.
+    // Without TLS there is no clipboard, so the address is shown to be copied by hand.
     link.hidden = false;
     link.select();
     return;

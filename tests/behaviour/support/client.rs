@@ -1,15 +1,16 @@
-//! A client as its users write it: tungstenite's, over a stream with time limits.
+//! A WebSocket client made of tungstenite, over a stream with time limits.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
+use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::{PATIENCE, Server};
 
-/// The counts of a room, in the order in which the server gave them.
+/// The counts of a room, in the order in which the server sent them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Counts(Vec<(String, u64)>);
 
@@ -24,7 +25,7 @@ impl Counts {
         Self(object.into_iter().map(count).collect())
     }
 
-    /// The first of those that come that are as wanted; they must never go down on the way.
+    /// Returns the first counts that are wanted. No count may go down before that.
     pub(super) fn wait_for(
         mut next: impl FnMut() -> Self,
         is_wanted: impl Fn(&Self) -> bool,
@@ -68,16 +69,27 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The message that reacts with `kind`.
+/// Encodes a reaction of `kind`.
 pub(crate) fn reaction(kind: &str) -> String {
     serde_json::json!({ "kind": kind }).to_string()
 }
 
-/// A connection with time limits.
+/// Connects with time limits.
 pub(crate) fn dial(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address())
         .unwrap_or_else(|error| panic!("can't connect to {}: {error}", server.address()));
     limited(stream)
+}
+
+/// Connects with a receive buffer of `bytes`, so that the kernel keeps as little as possible for
+/// a client that doesn't read.
+pub(crate) fn dial_with_small_buffer(server: &Server, bytes: usize) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(bytes).expect("TCP");
+    let address: SocketAddr = server.address().parse().expect("an IP address");
+    let connected = socket.connect(&address.into());
+    connected.unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
+    limited(socket.into())
 }
 
 fn limited(stream: TcpStream) -> TcpStream {
@@ -94,24 +106,24 @@ pub(crate) struct Client<S = TcpStream> {
 }
 
 impl Client {
-    /// Opens `target`; the first message is still to be read.
+    /// Opens `target`. The first message is not read yet.
     pub(crate) fn open(server: &Server, target: &str) -> Self {
         Self::over(dial(server), target)
     }
 
-    /// Enters a room of the party `main` and reads its counts.
+    /// Joins a room of the party `main` and reads its counts.
     pub(crate) fn join(server: &Server, room: &str) -> (Self, Counts) {
         let mut client = Self::open(server, &format!("/party/{room}"));
         let counts = client.next_counts();
         (client, counts)
     }
 
-    /// Enters an empty room, or one whose counts don't matter.
+    /// Joins a room whose counts don't matter.
     pub(crate) fn enter(server: &Server, room: &str) -> Self {
         Self::join(server, room).0
     }
 
-    /// Enters by another of the server's addresses.
+    /// Joins a room through another of the server's addresses.
     pub(crate) fn enter_at(address: &str, room: &str) -> Self {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
@@ -122,16 +134,16 @@ impl Client {
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Opens `target` over a stream that is connected already.
+    /// Opens `target` over a connected stream.
     pub(crate) fn over(stream: S, target: &str) -> Self {
-        // By default each client has buffers of 128 KiB.
+        // The default is 128 KiB per client.
         let config = WebSocketConfig::default().read_buffer_size(8192);
         let uri = format!("ws://ovation.test{target}");
         match tungstenite::client::client_with_config(uri, stream, Some(config)) {
             Ok((socket, _)) => Self { socket },
             Err(tungstenite::HandshakeError::Failure(error)) => panic!("{target}: {error}"),
             Err(tungstenite::HandshakeError::Interrupted(_)) => {
-                panic!("{target}: the handshake was not answered in {PATIENCE:?}")
+                panic!("{target}: no answer to the handshake in {PATIENCE:?}")
             }
         }
     }
@@ -145,14 +157,14 @@ impl<S: Read + Write> Client<S> {
         sent.unwrap_or_else(|error| panic!("can't send: {error}"));
     }
 
-    /// The next text; pings are answered on the way.
+    /// Reads until the next text. Answers pings.
     pub(crate) fn next_text(&mut self) -> String {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return text.as_str().to_owned(),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(other) => panic!("expected text, got {other:?}"),
-                // Reads with a timeout are not taken up again after a stop.
+                // The kernel doesn't restart a read with a timeout after a signal.
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("expected text, got the error {error}"),
             }
@@ -163,12 +175,12 @@ impl<S: Read + Write> Client<S> {
         Counts::parse(&self.next_text())
     }
 
-    /// Reads until the counts are as wanted; they must never go down on the way.
+    /// Reads until the counts are wanted. No count may go down before that.
     pub(crate) fn wait_for(&mut self, is_wanted: impl Fn(&Counts) -> bool) -> Counts {
         Counts::wait_for(|| self.next_counts(), is_wanted)
     }
 
-    /// The code of the close frame that comes next, after any texts.
+    /// Reads until the next close frame and returns its code.
     pub(crate) fn close_code(&mut self) -> Option<u16> {
         loop {
             match self.socket.read() {

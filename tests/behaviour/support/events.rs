@@ -1,18 +1,18 @@
-//! A reader of an event stream, to the byte.
+//! An exact reader of event streams.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 
 use super::{Counts, Http, Server};
 
-/// What comes on a stream.
+/// An item of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A message.
     Data(String),
-    /// The last event, with the code of its goodbye.
+    /// The last event, with its close code.
     Close(u16),
-    /// A comment.
+    /// A comment, which keeps the connection alive.
     KeepAlive,
 }
 
@@ -22,18 +22,18 @@ pub(crate) struct EventStream {
     stream: BufReader<TcpStream>,
 }
 
-/// A request for an event stream.
+/// Encodes a request for an event stream.
 pub(crate) fn stream_request(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
 }
 
 impl EventStream {
-    /// Opens `target`; the first event is still to be read.
+    /// Opens `target`. The first event is not read yet.
     pub(crate) fn open(server: &Server, target: &str) -> Self {
         Self::over(Http::connect(server), target)
     }
 
-    /// Opens `target` on a connection that is there already.
+    /// Opens `target` on an existing connection.
     pub(crate) fn over(mut http: Http, target: &str) -> Self {
         http.send(stream_request(target));
         let response = http.response();
@@ -44,7 +44,7 @@ impl EventStream {
         }
     }
 
-    /// Enters a room of the party `main` and reads its counts.
+    /// Joins a room of the party `main` and reads its counts.
     pub(crate) fn join(server: &Server, room: &str) -> (Self, Counts) {
         let mut stream = Self::open(server, &format!("/party/{room}"));
         let counts = stream.next_counts();
@@ -55,7 +55,7 @@ impl EventStream {
         self.stream.get_ref()
     }
 
-    /// The next item; `None` if the stream ends in order before it.
+    /// Reads the next item. Returns `None` if the stream ends between two items.
     pub(crate) fn try_next(&mut self) -> Option<Item> {
         let mut text = String::new();
         while !text.ends_with("\n\n") {
@@ -64,7 +64,7 @@ impl EventStream {
                 .read_line(&mut text)
                 .expect("an event or the end");
             if read == 0 {
-                assert!(text.is_empty(), "the stream ends within an event: {text}");
+                assert!(text.is_empty(), "the stream ended within an event: {text}");
                 return None;
             }
         }
@@ -81,7 +81,7 @@ impl EventStream {
         Some(Item::Data(data.to_owned()))
     }
 
-    /// The next message; keep-alives are passed over.
+    /// Reads until the next message. Skips keep-alives.
     pub(crate) fn next_data(&mut self) -> String {
         loop {
             match self.try_next() {
@@ -96,21 +96,21 @@ impl EventStream {
         Counts::parse(&self.next_data())
     }
 
-    /// Reads until the counts are as wanted; they must never go down on the way.
+    /// Reads until the counts are wanted. No count may go down before that.
     pub(crate) fn wait_for(&mut self, is_wanted: impl Fn(&Counts) -> bool) -> Counts {
         Counts::wait_for(|| self.next_counts(), is_wanted)
     }
 
-    /// The code of the goodbye that comes next, after any messages, and after which nothing comes.
+    /// Reads until the close event and returns its code. Nothing may follow it.
     pub(crate) fn close_code(&mut self) -> u16 {
         loop {
             match self.try_next() {
                 Some(Item::Close(code)) => {
-                    assert_eq!(self.try_next(), None, "nothing comes after the goodbye");
+                    assert_eq!(self.try_next(), None, "something follows the close event");
                     return code;
                 }
                 Some(_) => {}
-                None => panic!("the stream ended without a goodbye"),
+                None => panic!("the stream ended without a close event"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! HTTP to the byte: what is sent is what the test says, what comes back is taken apart.
+//! Exact HTTP: sends the bytes that the test gives, and takes the responses apart.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The value of a field.
+    /// Returns the value of a header field.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (known, value) = line.split_once(": ")?;
@@ -23,13 +23,13 @@ impl Response {
     }
 }
 
-/// A connection on which requests are sent.
+/// A connection to the server.
 #[derive(Debug)]
 pub(crate) struct Http {
     stream: BufReader<TcpStream>,
 }
 
-/// The head of a handshake in order, with more `fields`.
+/// Encodes a valid handshake, with additional `fields`.
 pub(crate) fn upgrade_head(target: &str, fields: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: ovation.test\r\nUpgrade: websocket\r\n\
@@ -43,7 +43,7 @@ impl Http {
         Self::over(dial(server))
     }
 
-    /// A connection to the admin side.
+    /// Connects to an address, such as that of the admin side.
     pub(crate) fn connect_to(address: &str) -> Self {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
@@ -83,20 +83,21 @@ impl Http {
         self.request("GET", target, "")
     }
 
-    /// The response, unless the server turns the connection away without one.
+    /// Returns the response, or `None` if the server closes the connection without one.
     pub(crate) fn try_get(&mut self, target: &str) -> Option<Response> {
         self.try_request(&format!(
             "GET {target} HTTP/1.1\r\nHost: ovation.test\r\n\r\n"
         ))
     }
 
-    /// The same of a handshake.
+    /// Returns the response to a handshake, or `None` if the server closes the connection without
+    /// one.
     pub(crate) fn try_upgrade(&mut self, target: &str) -> Option<Response> {
         self.try_request(&upgrade_head(target, ""))
     }
 
     fn try_request(&mut self, request: &str) -> Option<Response> {
-        // Where the server has closed already, reading tells it too.
+        // If the server has closed already, reading will show it.
         let _ = self.stream.get_mut().write_all(request.as_bytes());
         self.try_response("GET")
     }
@@ -106,12 +107,12 @@ impl Http {
         self.response()
     }
 
-    /// The response, unless the server dies first.
+    /// Returns the response, or `None` if the server dies first.
     pub(crate) fn try_post(&mut self, target: &str, body: &str) -> Option<Response> {
         self.try_request(&post_request(target, body))
     }
 
-    /// Reads one response, of which nothing more is awaited than its length says.
+    /// Reads one response, exactly as long as it says it is.
     pub(crate) fn response(&mut self) -> Response {
         self.response_to("GET")
     }
@@ -121,7 +122,7 @@ impl Http {
             .expect("a response, not the end of the connection")
     }
 
-    /// Reads one response; `None` if the connection ends before it.
+    /// Reads one response. Returns `None` if the connection ends before it.
     pub(crate) fn try_response(&mut self, method: &str) -> Option<Response> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -148,13 +149,13 @@ impl Http {
             let mut body = vec![0; length.unwrap_or(0)];
             self.stream
                 .read_exact(&mut body)
-                .expect("the body that was announced");
+                .expect("the announced body");
             response.body = String::from_utf8(body).expect("UTF-8");
         }
         Some(response)
     }
 
-    /// Nothing more comes, and the server has closed.
+    /// Asserts that the server sends nothing more and closes the connection.
     pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
@@ -166,7 +167,7 @@ impl Http {
     }
 }
 
-/// A request that reacts, to be sent with others.
+/// Encodes a `POST` request.
 pub(crate) fn post_request(target: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")

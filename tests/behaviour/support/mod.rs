@@ -1,5 +1,6 @@
-//! What the tests stand on: a server process, clients, and waits that have an end.
+//! The harness of the integration tests: a server process, clients, and waits that end.
 
+mod admin;
 mod client;
 mod events;
 mod http;
@@ -10,35 +11,55 @@ mod wire;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Client, Counts, dial, reaction};
+pub(crate) use admin::AdminSide;
+pub(crate) use client::{Client, Counts, dial, dial_with_small_buffer, reaction};
 pub(crate) use events::{EventStream, Item, stream_request};
 pub(crate) use http::{Http, Response, post_request, upgrade_head};
-pub(crate) use process::{cpu_time, open_sockets, resident_bytes, switches, switches_of};
-pub(crate) use server::{Server, directory, refused};
-pub(crate) use wire::{RawSocket, close_payload, frame_with_length, masked};
+pub(crate) use process::{
+    cpu_time_during, open_sockets, open_sockets_of, resident_bytes, settled_switches, switches,
+    switches_of,
+};
+pub(crate) use server::{Server, clean_command, directory, has_strace, refused};
+pub(crate) use wire::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RawSocket, TEXT, close_payload,
+    frame_with_length, masked, reaction_frame,
+};
 
-/// How long anything may take that must happen: far more than it needs on a busy machine.
+/// Longest wait for anything that must happen: far more than it needs on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for something that nothing tells of.
+/// Polls until `is_so` returns true.
 ///
 /// # Panics
-/// When it has not come true in time.
+/// If that takes longer than [`PATIENCE`].
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "in {PATIENCE:?} never: {what}");
+        assert!(
+            Instant::now() < deadline,
+            "did not happen in {PATIENCE:?}: {what}"
+        );
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Says that a test could not run, where the harness does not keep it to itself.
-pub(crate) fn skipped(why: &str) {
+/// Reports that the calling test can't run on this machine. The message goes straight to standard
+/// error because the test harness captures `eprintln!`.
+///
+/// # Panics
+/// If the environment variable `CI` is set: there, no test may be skipped.
+pub(crate) fn skip(why: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI is set, so no test may be skipped, but {why}"
+    );
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
-/// Lets this process have as many sockets as the hard limit allows.
+/// Raises this process's limit on open files to the hard limit.
 pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -46,10 +67,10 @@ pub(crate) fn raise_descriptor_limit() {
         current: maximum,
         maximum,
     };
-    setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard limit");
 }
 
-/// SplitMix64: enough chance for a test, and the same again for the same seed.
+/// SplitMix64: random enough for a test, and repeatable by its seed.
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
 
@@ -58,6 +79,7 @@ impl Chance {
         Self(seed)
     }
 
+    /// Returns a number from 0 to `bound - 1`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,9 +1,11 @@
-//! What the kernel says of a process.
+//! What the kernel reports about the server process.
 
 use std::fs;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::Server;
+use super::{Server, eventually};
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -17,35 +19,51 @@ fn number(status: &str, field: &str) -> u64 {
         .unwrap_or_else(|| panic!("no {field} in {status}"))
 }
 
-/// The memory that the server has in RAM.
+/// Returns the server's resident memory.
 pub(crate) fn resident_bytes(server: &Server) -> u64 {
     number(&read(&format!("/proc/{}/status", server.pid())), "VmRSS:") * 1024
 }
 
-/// How often the server's threads have gone to sleep.
+/// Returns how often the server's threads have gone to sleep.
 pub(crate) fn switches(server: &Server) -> u64 {
     switches_of(server, "")
 }
 
-/// The same of those threads whose names start so.
+/// Returns how often the server's threads whose names start with `name` have gone to sleep.
 pub(crate) fn switches_of(server: &Server, name: &str) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    threads
-        .map(|thread| thread.expect("it runs").path().display().to_string())
-        .filter(|thread| read(&format!("{thread}/comm")).starts_with(name))
+    threads_of(server, name)
         .map(|thread| {
             number(
-                &read(&format!("{thread}/status")),
+                &read(&format!("{}/status", thread.display())),
                 "voluntary_ctxt_switches:",
             )
         })
         .sum()
 }
 
-/// The CPU time that the server has used.
-pub(crate) fn cpu_time(server: &Server) -> Duration {
+/// Waits until no thread of the server has woken up for half a second, and returns [`switches`].
+pub(crate) fn settled_switches(server: &Server) -> u64 {
+    let (mut last, mut since) = (switches(server), Instant::now());
+    eventually("half a second without a wake-up", || {
+        let now = switches(server);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(500)
+    });
+    last
+}
+
+/// Returns the CPU time that the server uses during `period`.
+pub(crate) fn cpu_time_during(server: &Server, period: Duration) -> Duration {
+    let before = cpu_time(server);
+    thread::sleep(period);
+    cpu_time(server) - before
+}
+
+fn cpu_time(server: &Server) -> Duration {
     let stat = read(&format!("/proc/{}/stat", server.pid()));
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain anything.
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
     let ticks: u64 = fields
         .split(' ')
@@ -56,14 +74,25 @@ pub(crate) fn cpu_time(server: &Server) -> Duration {
     Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
 }
 
-/// The sockets that are open in the tables of descriptors of all threads together.
+/// Returns the number of sockets in the descriptor tables of all threads.
 pub(crate) fn open_sockets(server: &Server) -> usize {
-    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    threads
-        .map(|thread| thread.expect("it runs").path().join("fd"))
-        .flat_map(|table| fs::read_dir(table).expect("it runs"))
-        // A descriptor may be closed between being listed and being looked at.
+    open_sockets_of(server, "")
+}
+
+/// Returns the number of sockets in the descriptor tables of the threads whose names start with
+/// `name`.
+pub(crate) fn open_sockets_of(server: &Server, name: &str) -> usize {
+    threads_of(server, name)
+        .flat_map(|thread| fs::read_dir(thread.join("fd")).expect("it runs"))
+        // A descriptor may be closed after it was listed.
         .filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok())
         .filter(|target| target.display().to_string().starts_with("socket:"))
         .count()
+}
+
+fn threads_of(server: &Server, name: &str) -> impl Iterator<Item = PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    threads
+        .map(|thread| thread.expect("it runs").path())
+        .filter(move |thread| read(&format!("{}/comm", thread.display())).starts_with(name))
 }

@@ -1,4 +1,4 @@
-//! The server as a process: started, heard, stopped, and never left behind.
+//! Starts and stops the server process. No process outlives its test.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,35 +11,39 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{PATIENCE, skipped};
+use super::{PATIENCE, skip};
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     addresses: Vec<String>,
-    /// The lines that it says after the first.
+    /// Lines of standard output after the first.
     lines: Mutex<Receiver<String>>,
     log: Arc<Mutex<String>>,
     directory: PathBuf,
     _own_directory: Option<TempDir>,
 }
 
-/// How a server ended that was not to start.
+/// How a server that refused to start has ended.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) code: Option<i32>,
     pub(crate) message: String,
 }
 
-/// A directory for a server that is to be started in it more than once.
+/// Creates a directory in which servers can be started more than once.
 pub(crate) fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-/// The binary under test, to be run in `directory`, where its snapshot then is.
-fn binary(directory: &Path) -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_ovation")), directory)
+/// The binary under test.
+const OVATION: &str = env!("CARGO_BIN_EXE_ovation");
+
+/// Prepares `ovation` in `directory`, which is also where its snapshot will be. No setting of the
+/// environment reaches it.
+pub(crate) fn clean_command(directory: &Path) -> Command {
+    clean(Command::new(OVATION), directory)
 }
 
 fn clean(mut command: Command, directory: &Path) -> Command {
@@ -57,7 +61,7 @@ fn clean(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// Listens on a free port, and has no admin side, unless the test says where.
+/// Adds a free port to listen on and turns the admin side off, unless the test chooses otherwise.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
     if !arguments.iter().any(|it| it.starts_with("--admin")) {
@@ -70,7 +74,7 @@ fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
 }
 
 impl Server {
-    /// A server in a directory of its own.
+    /// Starts a server in a directory of its own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let own = directory();
         let mut server = Self::start_in(own.path(), arguments);
@@ -78,47 +82,53 @@ impl Server {
         server
     }
 
-    /// A server in a directory that outlives it.
+    /// Starts a server in a directory that outlives it.
     pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
-        Self::launch(with_arguments(binary(directory), arguments), directory)
+        Self::launch(
+            with_arguments(clean_command(directory), arguments),
+            directory,
+        )
     }
 
-    /// A server that the shell's `ulimit` holds to a limit, such as `-n 64`.
+    /// Starts a server under a `ulimit` of the shell, such as `-n 64`.
     pub(crate) fn start_limited(limit: &str, arguments: &[&str]) -> Self {
         let own = directory();
         let mut shell = clean(Command::new("sh"), own.path());
         let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &script, env!("CARGO_BIN_EXE_ovation")]);
+        shell.args(["-c", &script, OVATION]);
         let mut server = Self::launch(with_arguments(shell, arguments), own.path());
         server._own_directory = Some(own);
         server
     }
 
-    /// A server in whose system calls strace puts faults, such as `msync:error=EIO`. `None`, and
-    /// it says so, where there is no strace.
+    /// Starts a server with faults that strace injects into its system calls, such as
+    /// `msync:error=EIO`. Returns `None` and skips the test if strace is missing.
     pub(crate) fn start_injected(home: &Path, fault: &str, arguments: &[&str]) -> Option<Self> {
-        if Command::new("strace").arg("--version").output().is_err() {
-            skipped("no strace on this machine");
+        if !has_strace() {
             return None;
         }
         let call = fault.split(':').next().unwrap_or(fault);
         let mut strace = clean(Command::new("strace"), home);
-        // With -D the server is our child, and strace its.
+        // With -D the server is this process's child, and strace is the server's.
         strace.args(["-D", "-f", "-o", "/dev/null"]);
         strace.args(["-e", &format!("trace={call}")]);
         strace.args(["-e", &format!("inject={fault}")]);
-        strace.arg(env!("CARGO_BIN_EXE_ovation"));
+        strace.arg(OVATION);
         Some(Self::launch(with_arguments(strace, arguments), home))
     }
 
-    /// A server that may have to give way to another; what it said, if it did.
+    /// Starts a server that may lose to another one on the same snapshot. Returns its log if it
+    /// does.
     pub(crate) fn try_start_in(directory: &Path, arguments: &[&str]) -> Result<Self, String> {
-        Self::try_launch(with_arguments(binary(directory), arguments), directory)
+        Self::try_launch(
+            with_arguments(clean_command(directory), arguments),
+            directory,
+        )
     }
 
     fn launch(command: Command, directory: &Path) -> Self {
         Self::try_launch(command, directory)
-            .unwrap_or_else(|log| panic!("the server did not say where it listens; it said: {log}"))
+            .unwrap_or_else(|log| panic!("the server did not report its address; its log: {log}"))
     }
 
     fn try_launch(mut command: Command, directory: &Path) -> Result<Self, String> {
@@ -128,7 +138,7 @@ impl Server {
         follow(stderr, Arc::clone(&log));
         let stdout = child.stdout.take().expect("it is piped");
         let (sender, lines) = channel();
-        // From here on, dropping the server ends the process.
+        // From now on, dropping the server ends the process.
         let mut server = Self {
             child,
             addresses: Vec::new(),
@@ -139,7 +149,7 @@ impl Server {
         };
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // A test that has its line no longer listens; the pipe is still emptied.
+                // The pipe must be drained even if the test no longer reads it.
                 let _ = sender.send(line);
             }
         });
@@ -159,11 +169,15 @@ impl Server {
     }
 
     fn next_line(&self) -> String {
-        self.try_next_line()
-            .unwrap_or_else(|| panic!("the server said nothing more; it logged: {}", self.log()))
+        self.try_next_line().unwrap_or_else(|| {
+            panic!(
+                "the server printed no further line; its log: {}",
+                self.log()
+            )
+        })
     }
 
-    /// Where its admin side listens. It can be asked once.
+    /// Returns the address of the admin side. Works once per server.
     pub(crate) fn admin_address(&self) -> String {
         loop {
             if let Some(address) = self.next_line().strip_prefix("Dashboard: ") {
@@ -173,12 +187,12 @@ impl Server {
         }
     }
 
-    /// Where it listens first.
+    /// Returns the first address that the server listens on.
     pub(crate) fn address(&self) -> &str {
         &self.addresses[0]
     }
 
-    /// All the places where it listens.
+    /// Returns all addresses that the server listens on.
     pub(crate) fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -187,35 +201,35 @@ impl Server {
         self.child.id()
     }
 
-    /// Its snapshot, if it wasn't told to keep it elsewhere.
+    /// Returns the default path of the snapshot.
     pub(crate) fn snapshot(&self) -> PathBuf {
         self.directory.join("ovation.snapshot")
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("nothing panics with it").clone()
     }
 
-    /// Asks it to stop.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("it still runs");
     }
 
-    /// Ends it at once, whatever it is at.
+    /// Sends SIGKILL and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it is our child");
     }
 
-    /// Stops it in order.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.terminate();
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for the end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_for_end(&mut self.child)
     }
@@ -231,9 +245,9 @@ impl Drop for Server {
     }
 }
 
-/// Runs a server that must refuse to start.
+/// Runs a server that must refuse to start, and returns how it ended.
 pub(crate) fn refused(directory: &Path, arguments: &[&str]) -> Failed {
-    let mut child = with_arguments(binary(directory), arguments)
+    let mut child = with_arguments(clean_command(directory), arguments)
         .spawn()
         .expect("the binary can be run");
     let log = Arc::new(Mutex::new(String::new()));
@@ -243,6 +257,15 @@ pub(crate) fn refused(directory: &Path, arguments: &[&str]) -> Failed {
     follower.join().expect("it only reads");
     let message = log.lock().expect("nothing panics with it").clone();
     Failed { code, message }
+}
+
+/// Whether strace can be run. Skips the test if not.
+pub(crate) fn has_strace() -> bool {
+    let is_there = Command::new("strace").arg("--version").output().is_ok();
+    if !is_there {
+        skip("strace is missing");
+    }
+    is_there
 }
 
 fn wait_for_end(child: &mut Child) -> ExitStatus {

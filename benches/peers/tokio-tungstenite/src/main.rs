@@ -1,6 +1,6 @@
-//! The reaction counter as users of tokio-tungstenite write it, and write it well: a task a
-//! connection, a watch channel a room, so that who is slow gets the newest counts, and one encoded
-//! message a tick that all members share. Run as `tokio-tungstenite-peer PORT`.
+//! The reaction counter, written well with tokio-tungstenite: a task per connection, a watch channel
+//! per room, so that slow members get the newest counts, and one encoded message per tick that all
+//! members share. Run as `tokio-tungstenite-peer PORT`.
 
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 const BACKLOG: u32 = 4096;
 const TICK: Duration = Duration::from_millis(50);
-/// The default of 128 KiB for reading is the first thing that a user with many connections changes.
+/// The default of 128 KiB is too much for many connections.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
 #[derive(Deserialize)]
@@ -104,13 +104,13 @@ async fn serve(stream: TcpStream, rooms: Rooms) -> Result<(), Error> {
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
     #[expect(
         clippy::result_large_err,
-        reason = "the callback's type is tungstenite's"
+        reason = "tungstenite defines the type of the callback"
     )]
-    let look = |request: &Request, response: Response| {
+    let read_path = |request: &Request, response: Response| {
         path = request.uri().path().to_owned();
         Ok(response)
     };
-    let mut socket = accept_hdr_async_with_config(stream, look, Some(config)).await?;
+    let mut socket = accept_hdr_async_with_config(stream, read_path, Some(config)).await?;
     let room = {
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(rooms.entry(path).or_insert_with(Room::new))

@@ -1,98 +1,56 @@
-//! `ovation snapshot` as an operator uses it: on the files of real servers, also while they run.
-
-#![allow(clippy::unwrap_used)]
+//! `ovation snapshot` on the files of real servers, also while they run.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-struct Server {
-    process: Child,
-    address: String,
+use crate::support::{
+    Http, Server, clean_command, directory, eventually, has_strace, post_request, reaction,
+};
+
+/// Sizes in the snapshot file.
+const PAGE_BYTES: usize = 4096;
+const CELL_BYTES: usize = 64;
+const WORD_BYTES: usize = 8;
+
+/// Starts a server that flushes often.
+fn start(home: &Path, arguments: &[&str]) -> Server {
+    Server::start_in(home, &[&["--flush-interval-ms", "5"], arguments].concat())
 }
 
-impl Server {
-    fn start(directory: &Path) -> Self {
-        Self::start_with(directory, &[])
-    }
-
-    fn start_with(directory: &Path, arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ovation"))
-            .args(["--listen", "127.0.0.1:0", "--flush-interval-ms", "5"])
-            .args(arguments)
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Self { process, address }
-    }
-
-    fn react(&self, room: &str, kind: &str, times: usize) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let body = format!("{{\"kind\":\"{kind}\"}}");
-        for number in 0..times {
-            let end = if number + 1 == times {
-                "Connection: close\r\n"
-            } else {
-                ""
-            };
-            write!(
-                stream,
-                "POST /party/{room} HTTP/1.1\r\nHost: a\r\n{end}Content-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .unwrap();
-        }
-        // To the end, when all are counted.
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).unwrap();
-        assert_eq!(answers.matches("200 OK").count(), times);
-    }
-
-    fn stop(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert!(self.process.wait().unwrap().success());
+/// Posts `times` reactions and waits until all are counted.
+fn react(server: &Server, room: &str, kind: &str, times: usize) {
+    let mut http = Http::connect(server);
+    http.send(post_request(&format!("/party/{room}"), &reaction(kind)).repeat(times));
+    for _ in 0..times {
+        assert_eq!(http.response().status, 200);
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn stop(server: Server) {
+    assert_eq!(server.stop().code(), Some(0));
 }
 
+/// Runs `ovation snapshot` in `directory`.
 fn snapshot(directory: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_ovation"))
+    let mut process = clean_command(directory)
         .arg("snapshot")
         .args(arguments)
-        .current_dir(directory)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may refuse before it has read everything.
+    // The command may fail before it has read everything.
     let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
     process.wait_with_output().unwrap()
 }
 
-/// What it printed; it must have succeeded.
+/// Runs a command that must succeed, and returns its output.
 fn done(directory: &Path, arguments: &[&str], input: &str) -> String {
     let output = snapshot(directory, arguments, input);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -100,7 +58,7 @@ fn done(directory: &Path, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Its exit code and its message; it must have failed.
+/// Runs a command that must fail, and returns its exit code and its message.
 fn failed(directory: &Path, arguments: &[&str], input: &str) -> (i32, String) {
     let output = snapshot(directory, arguments, input);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -117,23 +75,23 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn rooms_go_out_as_lines_and_come_back_with_their_order_and_ages() {
-    let home = tempfile::tempdir().unwrap();
-    let server = Server::start(home.path());
-    server.react("talk", "love", 3);
-    server.react("talk", "clap", 1);
-    server.react(
+fn an_export_can_be_imported_unchanged() {
+    let home = directory();
+    let server = start(home.path(), &[]);
+    react(&server, "talk", "love", 3);
+    react(&server, "talk", "clap", 1);
+    react(
+        &server,
         "a%20long%20name%20that%20does%20not%20fit%20in%20a%20cell",
         "❤",
         2,
     );
-    // While it runs, and after.
-    let mut running = done(home.path(), &["export"], "");
-    while running.matches("active").count() < 2 {
-        // What has counted since the last flush has no age yet.
+    let mut running = String::new();
+    eventually("both rooms are flushed and have an age", || {
         running = done(home.path(), &["export"], "");
-    }
-    server.stop();
+        running.matches("active").count() == 2
+    });
+    stop(server);
     let stopped = done(home.path(), &["export"], "");
     assert_eq!(lines(&running), lines(&stopped));
     let talk = stopped.lines().find(|line| line.contains("talk")).unwrap();
@@ -145,7 +103,7 @@ fn rooms_go_out_as_lines_and_come_back_with_their_order_and_ages() {
         lines(&done(home.path(), &["export", "other"], "")),
         lines(&stopped)
     );
-    // Twice is once, the larger count stays, and what is there is not lost.
+    // A second import counts nothing twice. The larger count wins, and no kind is lost.
     let more = r#"{"party":"main","room":"talk","active":5,"counts":{"wow":7,"love":2}}"#;
     done(
         home.path(),
@@ -158,21 +116,21 @@ fn rooms_go_out_as_lines_and_come_back_with_their_order_and_ages() {
         talk.contains(r#""counts":{"love":3,"clap":1,"wow":7}"#),
         "{talk}"
     );
-    // A server takes it as its own.
+    // A server can use the imported file.
     fs::rename(
         home.path().join("other"),
         home.path().join("ovation.snapshot"),
     )
     .unwrap();
-    let server = Server::start(home.path());
-    server.react("talk", "wow", 1);
-    server.stop();
+    let server = start(home.path(), &[]);
+    react(&server, "talk", "wow", 1);
+    stop(server);
     assert!(done(home.path(), &["export"], "").contains(r#""wow":8"#));
 }
 
 #[test]
-fn a_line_that_is_no_room_is_named_and_nothing_is_imported() {
-    let home = tempfile::tempdir().unwrap();
+fn an_invalid_line_is_located_and_imports_nothing() {
+    let home = directory();
     let good = r#"{"party":"main","room":"talk","counts":{"love":1}}"#;
     done(home.path(), &["import", "counts"], good);
     let before = fs::read(home.path().join("counts")).unwrap();
@@ -187,22 +145,22 @@ fn a_line_that_is_no_room_is_named_and_nothing_is_imported() {
     assert_eq!(
         fs::read_dir(home.path()).unwrap().count(),
         1,
-        "something is left"
+        "a temporary file is left"
     );
 }
 
 #[test]
 fn a_backup_of_a_busy_server_is_whole() {
-    let home = tempfile::tempdir().unwrap();
-    let server = Server::start(home.path());
-    server.react("talk", "love", 10);
+    let home = directory();
+    let server = start(home.path(), &[]);
+    react(&server, "talk", "love", 10);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let busy = scope.spawn(|| {
             let mut rounds = 0;
             while !is_over.load(Ordering::SeqCst) {
-                server.react("talk", "love", 50);
-                server.react(&format!("room-{rounds}"), "clap", 1);
+                react(&server, "talk", "love", 50);
+                react(&server, &format!("room-{rounds}"), "clap", 1);
                 rounds += 1;
             }
             rounds
@@ -221,15 +179,15 @@ fn a_backup_of_a_busy_server_is_whole() {
         }
         is_over.store(true, Ordering::SeqCst);
         assert!(busy.join().unwrap() > 0);
-        assert!(last > 10, "nothing happened");
+        assert!(last > 10, "nothing was counted");
     });
     let (code, message) = failed(home.path(), &["backup", "--output", "copy-0"], "");
     assert_eq!(code, 2);
     assert!(message.contains("is there already"), "{message}");
-    server.stop();
+    stop(server);
 }
 
-/// A snapshot with a room that only its owner may read.
+/// Makes a snapshot that only its owner may read.
 fn private_snapshot(home: &Path) {
     let room = r#"{"party":"main","room":"talk","counts":{"love":3}}"#;
     done(home, &["import", "private"], room);
@@ -241,23 +199,18 @@ fn is_private(path: &Path) -> bool {
 }
 
 #[test]
-fn a_copy_is_for_the_same_eyes_also_where_files_have_no_second_names() {
-    let home = tempfile::tempdir().unwrap();
+fn a_backup_keeps_the_permissions_of_the_file() {
+    let home = directory();
     private_snapshot(home.path());
     done(home.path(), &["backup", "private", "--output", "copy"], "");
     assert!(is_private(&home.path().join("copy")));
-    if Command::new("strace").arg("--version").output().is_err() {
-        println!("SKIPPED: no strace on this machine");
+    if !has_strace() {
         return;
     }
+    // The copy also has to work on file systems without hard links.
+    let fault = "inject=link,linkat:error=EPERM";
     let traced = Command::new("strace")
-        .args([
-            "-f",
-            "-o",
-            "/dev/null",
-            "-e",
-            "inject=link,linkat:error=EPERM",
-        ])
+        .args(["-f", "-o", "/dev/null", "-e", fault])
         .arg(env!("CARGO_BIN_EXE_ovation"))
         .args(["snapshot", "backup", "private", "--output", "other"])
         .current_dir(home.path())
@@ -267,12 +220,12 @@ fn a_copy_is_for_the_same_eyes_also_where_files_have_no_second_names() {
     assert!(traced.status.success(), "{error}");
     assert!(is_private(&home.path().join("other")));
     let names = fs::read_dir(home.path()).unwrap();
-    assert_eq!(names.count(), 3, "something else was left");
+    assert_eq!(names.count(), 3, "a temporary file is left");
 }
 
 #[test]
-fn a_limit_on_file_sizes_is_an_error_with_a_remedy() {
-    let home = tempfile::tempdir().unwrap();
+fn a_file_size_limit_is_explained() {
+    let home = directory();
     private_snapshot(home.path());
     let limited = Command::new("sh")
         .args([
@@ -287,30 +240,30 @@ fn a_limit_on_file_sizes_is_an_error_with_a_remedy() {
     assert_eq!(limited.status.code(), Some(4), "{error}");
     assert!(error.contains("ulimit -f"), "{error}");
     let names = fs::read_dir(home.path()).unwrap();
-    assert_eq!(names.count(), 1, "something was left");
+    assert_eq!(names.count(), 1, "a temporary file is left");
 }
 
 #[test]
-fn a_foreign_file_is_left_as_it_was() {
-    let home = tempfile::tempdir().unwrap();
+fn commands_leave_a_foreign_file_unchanged() {
+    let home = directory();
     let photo = b"JPEG ".repeat(5000);
     fs::write(home.path().join("photo"), &photo).unwrap();
-    for what in ["compact", "import", "verify", "inspect", "export"] {
-        let (code, message) = failed(home.path(), &[what, "photo"], "");
-        assert_eq!(code, 4, "{what}: {message}");
+    for command in ["compact", "import", "verify", "inspect", "export"] {
+        let (code, message) = failed(home.path(), &[command, "photo"], "");
+        assert_eq!(code, 4, "{command}: {message}");
         assert!(
             fs::read(home.path().join("photo")).unwrap() == photo,
-            "{what}"
+            "{command}"
         );
     }
 }
 
 #[test]
-fn what_needs_the_file_for_itself_does_not_take_it_from_a_server() {
-    let home = tempfile::tempdir().unwrap();
-    let server = Server::start(home.path());
-    server.react("talk", "love", 1);
-    let pid = format!("pid {}", server.process.id());
+fn compact_and_import_refuse_a_file_in_use() {
+    let home = directory();
+    let server = start(home.path(), &[]);
+    react(&server, "talk", "love", 1);
+    let pid = format!("pid {}", server.pid());
     for arguments in [&["compact"][..], &["import"]] {
         let (code, message) = failed(home.path(), arguments, "");
         assert_eq!(code, 4, "{message}");
@@ -318,24 +271,28 @@ fn what_needs_the_file_for_itself_does_not_take_it_from_a_server() {
     }
     let said = done(home.path(), &["inspect"], "");
     assert!(said.contains(&format!("in use by {pid}")), "{said}");
-    server.react("talk", "love", 1);
-    server.stop();
+    react(&server, "talk", "love", 1);
+    stop(server);
 }
 
 #[test]
-fn compaction_gives_space_back_and_leaves_out_what_is_too_old() {
-    let home = tempfile::tempdir().unwrap();
+fn compact_shrinks_the_file_and_drops_old_rooms() {
+    let home = directory();
     let old = r#"{"party":"main","room":"old","active":1700000000,"counts":{"love":1}}"#;
     done(home.path(), &["import", "ovation.snapshot"], old);
-    let server = Server::start(home.path());
-    server.react("new", "love", 2);
-    server.stop();
+    let server = start(home.path(), &[]);
+    react(&server, "new", "love", 2);
+    stop(server);
     let file = home.path().join("ovation.snapshot");
     let before = fs::metadata(&file).unwrap().len();
     let said = done(home.path(), &["compact"], "");
     assert!(said.contains("2 of 2 rooms kept"), "{said}");
     let after = fs::metadata(&file).unwrap().len();
-    assert_eq!(after, 4096 + 4 * 64, "{before} before");
+    assert_eq!(
+        after,
+        (PAGE_BYTES + 4 * CELL_BYTES) as u64,
+        "{before} before"
+    );
     let said = done(home.path(), &["compact", "--room-ttl", "30d"], "");
     assert!(said.contains("1 of 2 rooms kept"), "{said}");
     let json = done(home.path(), &["inspect", "--json"], "");
@@ -347,15 +304,16 @@ fn compaction_gives_space_back_and_leaves_out_what_is_too_old() {
 }
 
 #[test]
-fn a_damaged_file_has_an_exit_code_of_its_own() {
-    let home = tempfile::tempdir().unwrap();
+fn a_damaged_file_exits_with_5() {
+    let home = directory();
     let rooms = ["a", "b"]
         .map(|room| format!(r#"{{"party":"main","room":"{room}","counts":{{"love":1}}}}"#));
     done(home.path(), &["import", "counts"], &rooms.join("\n"));
     let file = home.path().join("counts");
     let mut bytes = fs::read(&file).unwrap();
-    // The count of the first room.
-    bytes[4096 + 64 + 2 * 8] ^= 4;
+    // Damages the count of the first room.
+    let offset = PAGE_BYTES + CELL_BYTES + 2 * WORD_BYTES;
+    bytes[offset] ^= 4;
     fs::write(&file, &bytes).unwrap();
     for arguments in [
         &["verify", "counts"][..],
@@ -364,9 +322,10 @@ fn a_damaged_file_has_an_exit_code_of_its_own() {
     ] {
         let (code, message) = failed(home.path(), arguments, "");
         assert_eq!(code, 5, "{arguments:?}: {message}");
-        assert!(message.contains("a count at offset 4176"), "{message}");
+        let place = format!("a count at offset {offset}");
+        assert!(message.contains(&place), "{message}");
     }
-    // An export gives what can be proven, and says that it is not all as it was.
+    // An export has what can be proved, and its exit code says that there is damage.
     let output = snapshot(home.path(), &["export", "counts"], "");
     assert_eq!(output.status.code(), Some(5));
     let exported = lines(&String::from_utf8(output.stdout).unwrap());
@@ -378,8 +337,8 @@ fn a_damaged_file_has_an_exit_code_of_its_own() {
 }
 
 #[test]
-fn a_server_removes_rooms_that_have_been_quiet_for_too_long() {
-    let home = tempfile::tempdir().unwrap();
+fn a_server_expires_quiet_rooms() {
+    let home = directory();
     let old = r#"{"party":"main","room":"old","active":1700000000,"counts":{"love":1}}"#;
     let new = r#"{"party":"main","room":"new","counts":{"love":1}}"#;
     done(
@@ -387,20 +346,16 @@ fn a_server_removes_rooms_that_have_been_quiet_for_too_long() {
         &["import", "ovation.snapshot"],
         &format!("{old}\n{new}"),
     );
-    let server = Server::start_with(home.path(), &["--room-ttl", "30d"]);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let rooms = lines(&done(home.path(), &["export"], ""));
-        if rooms.len() == 1 {
-            assert_eq!(rooms[0]["room"], "new");
-            break;
-        }
-        assert!(Instant::now() < deadline, "both are still there");
-        thread::sleep(Duration::from_millis(10));
-    }
-    // What is counted there now begins at zero.
-    server.react("old", "clap", 1);
-    server.stop();
+    let server = start(home.path(), &["--room-ttl", "30d"]);
+    let mut rooms = Vec::new();
+    eventually("the old room expires", || {
+        rooms = lines(&done(home.path(), &["export"], ""));
+        rooms.len() == 1
+    });
+    assert_eq!(rooms[0]["room"], "new");
+    // The expired room counts from zero again.
+    react(&server, "old", "clap", 1);
+    stop(server);
     let exported = done(home.path(), &["export"], "");
     assert!(exported.contains(r#""counts":{"clap":1}"#), "{exported}");
 }

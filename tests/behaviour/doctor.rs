@@ -1,15 +1,16 @@
-//! `ovation doctor` as a process, on the machine that runs the tests.
-
-#![allow(clippy::unwrap_used)]
+//! `ovation doctor` on the machine that runs the tests.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::clean_command;
+
 fn doctor(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ovation"))
+    clean_command(Path::new("."))
         .arg("doctor")
         .args(arguments)
         .output()
@@ -20,9 +21,9 @@ fn text(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-/// A copy of this machine's files, so that two runs of the doctor read the same values.
-fn still_machine() -> TempDir {
-    let still = TempDir::new().unwrap();
+/// Copies what this machine reports now, so that two runs read the same.
+fn frozen_machine() -> TempDir {
+    let frozen = TempDir::new().unwrap();
     for path in [
         "proc/meminfo",
         "proc/self/cgroup",
@@ -36,18 +37,18 @@ fn still_machine() -> TempDir {
         "proc/sys/net/core/somaxconn",
         "proc/sys/net/ipv4/tcp_mem",
     ] {
-        let copy = still.path().join(path);
+        let copy = frozen.path().join(path);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        // Not every machine has all of them.
+        // Not every machine has all of these files.
         if let Ok(text) = fs::read(format!("/{path}")) {
             fs::write(copy, text).unwrap();
         }
     }
-    still
+    frozen
 }
 
 #[test]
-fn every_bound_is_mentioned() {
+fn the_report_mentions_every_bound() {
     let output = doctor(&[]);
     assert!(output.status.success(), "{output:?}");
     let text = text(&output);
@@ -77,8 +78,8 @@ fn every_bound_is_mentioned() {
 }
 
 #[test]
-fn json_and_text_agree_on_what_stops_first() {
-    let machine = still_machine();
+fn json_and_text_name_the_same_first_limit() {
+    let machine = frozen_machine();
     let root = machine.path().to_str().unwrap();
     let json = doctor(&["--json", "--both-ends", "--root", root]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -118,7 +119,7 @@ fn one_connection_fits() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_absurd_number_does_not_fit_and_gets_a_remedy() {
+fn an_absurd_number_does_not_fit_and_gets_advice() {
     let output = doctor(&["--connections", "2000000000"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = text(&output);

@@ -1,0 +1,222 @@
+//! Who may use the admin side, where it listens, and what bounds it.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::support::{
+    AdminSide, Client, EventStream, Http, Server, directory, eventually, open_sockets_of, refused,
+    resident_bytes, stream_request,
+};
+
+const TOKEN: &str = "a token that is long enough";
+
+#[test]
+fn other_sites_pages_cannot_use_the_admin_side() {
+    let (_server, admin) = AdminSide::start(&[]);
+    for target in ["/", "/rooms", "/metrics", "/history", "/events"] {
+        let rebound = "Host: rebound.example\r\nAccept: text/event-stream\r\n";
+        assert_eq!(
+            admin.request("GET", target, rebound).status,
+            403,
+            "{target}"
+        );
+        let foreign = "Sec-Fetch-Site: cross-site\r\nAccept: text/event-stream\r\n";
+        assert_eq!(
+            admin.request("GET", target, foreign).status,
+            403,
+            "{target}"
+        );
+    }
+    let page = admin.get("/");
+    let policy = page.field("Content-Security-Policy").unwrap_or_default();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+}
+
+#[test]
+fn a_public_admin_address_needs_a_token() {
+    let directory = directory();
+    let failed = refused(directory.path(), &["--admin", "0.0.0.0:0"]);
+    assert_eq!(failed.code, Some(2), "{}", failed.message);
+    assert!(
+        failed.message.contains("--admin-token-file"),
+        "{}",
+        failed.message
+    );
+
+    let file = directory.path().join("token");
+    let path = file.to_str().unwrap();
+    let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", path];
+    let failed = refused(directory.path(), &with_file);
+    assert_eq!(failed.code, Some(2), "{}", failed.message);
+    fs::write(&file, "short").unwrap();
+    let failed = refused(directory.path(), &with_file);
+    assert!(failed.message.contains("at least 16"), "{}", failed.message);
+}
+
+#[test]
+fn a_public_admin_address_asks_for_its_token() {
+    let directory = directory();
+    let file = directory.path().join("token");
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", path];
+    let server = Server::start_in(directory.path(), &with_file);
+    let port = server
+        .admin_address()
+        .rsplit_once(':')
+        .unwrap()
+        .1
+        .to_owned();
+    let admin = AdminSide {
+        address: format!("127.0.0.1:{port}"),
+    };
+    assert_eq!(admin.get("/healthz").status, 200);
+    for target in [
+        "/",
+        "/readyz",
+        "/metrics",
+        "/rooms",
+        "/history",
+        "/grafana.json",
+    ] {
+        let refused = admin.get(target);
+        assert_eq!(refused.status, 401, "{target}");
+        assert!(
+            refused
+                .field("WWW-Authenticate")
+                .is_some_and(|it| it.starts_with("Basic "))
+        );
+        let bearer = format!("Host: ops.example\r\nAuthorization: Bearer {TOKEN}\r\n");
+        assert_eq!(
+            admin.request("GET", target, &bearer).status,
+            200,
+            "{target}"
+        );
+        let wrong = "Authorization: Bearer a token that is long enougH\r\n";
+        assert_eq!(admin.request("GET", target, wrong).status, 401, "{target}");
+    }
+    let mut stream = admin.connect();
+    stream.send(stream_request("/events"));
+    assert_eq!(stream.response().status, 401);
+    let basic = data_encoding::BASE64.encode(format!("admin:{TOKEN}").as_bytes());
+    let basic = format!("Authorization: Basic {basic}\r\n");
+    assert_eq!(admin.request("GET", "/", &basic).status, 200);
+    // A browser repeats basic credentials by itself, so they are not enough to change anything.
+    assert_eq!(
+        admin
+            .request("POST", "/rooms/main/talk/close", &basic)
+            .status,
+        403
+    );
+}
+
+#[test]
+fn only_a_chosen_admin_address_must_be_free() {
+    // If this fails, another process has the address, which is just as good.
+    let _first = TcpListener::bind("127.0.0.1:1998");
+    let directory = directory();
+    let file = directory.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let with_default = ["--admin-token-file", file.to_str().unwrap()];
+    let second = Server::start_in(directory.path(), &with_default);
+    assert_eq!(Http::connect(&second).get("/party/talk").status, 200);
+    assert!(second.log().contains("no admin"), "{}", second.log());
+    assert_eq!(second.stop().code(), Some(0));
+    // An address that the operator chose must be free.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = refused(directory.path(), &["--admin", &address]);
+    assert_eq!(failed.code, Some(3), "{}", failed.message);
+    assert!(failed.message.contains("--no-admin"), "{}", failed.message);
+    assert!(failed.message.contains("in use"), "{}", failed.message);
+}
+
+#[test]
+fn an_admin_flood_takes_bounded_memory() {
+    const FLOOD: usize = 100;
+    let (server, admin) = AdminSide::start(&["--reactors", "1"]);
+    let mut member = Client::enter(&server, "talk");
+    assert_eq!(admin.get("/healthz").status, 200);
+    let before = resident_bytes(&server);
+    // More clients than the admin side admits, and none of them reads.
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", admin.address);
+    let requests = request.repeat(200);
+    let flood: Vec<_> = (0..FLOOD)
+        .filter_map(|_| {
+            let stream = TcpStream::connect(&admin.address).ok()?;
+            stream
+                .set_write_timeout(Some(Duration::from_millis(50)))
+                .ok()?;
+            let _ = std::io::Write::write_all(&mut &stream, requests.as_bytes());
+            Some(stream)
+        })
+        .collect();
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    let grown = resident_bytes(&server).saturating_sub(before);
+    assert!(grown < 64 << 20, "the server grew by {grown} bytes");
+    drop(flood);
+    eventually("the admin side admits clients again", || {
+        admin
+            .connect()
+            .try_get("/healthz")
+            .is_some_and(|it| it.status == 200)
+    });
+}
+
+#[test]
+fn the_admin_side_limits_its_connections() {
+    let (server, admin) = AdminSide::start(&["--admin-max-connections", "2"]);
+    let held: Vec<Http> = (0..2)
+        .map(|_| {
+            let mut http = admin.connect();
+            http.send(health_request(&admin));
+            assert_eq!(http.response().status, 200);
+            http
+        })
+        .collect();
+    assert_eq!(admin.get("/healthz").status, 503);
+    // The rooms have their own limits.
+    assert_eq!(Http::connect(&server).get("/party/talk").status, 200);
+    drop(held);
+    eventually("the admin side admits clients again", || {
+        admin.get("/healthz").status == 200
+    });
+}
+
+#[test]
+fn the_admin_side_stops_with_the_server() {
+    let (mut server, admin) = AdminSide::start(&[]);
+    let mut events = EventStream::over(admin.connect(), "/events");
+    server.terminate();
+    assert_eq!(events.close_code(), 1001);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(TcpStream::connect(&admin.address).is_err());
+}
+
+#[test]
+fn reactors_hold_no_admin_sockets() {
+    const REACTORS: usize = 4;
+    /// A listener, and the pair of sockets that signals arrive on.
+    const SOCKETS_EACH: usize = 3;
+    let (server, admin) = AdminSide::start(&["--reactors", "4"]);
+    let kept: Vec<_> = (0..10)
+        .map(|_| {
+            let mut http = admin.connect();
+            // The admin side has accepted the connection once it answers.
+            http.send(health_request(&admin));
+            assert_eq!(http.response().status, 200);
+            http
+        })
+        .collect();
+    let sockets = open_sockets_of(&server, "reactor-");
+    assert_eq!(sockets, REACTORS * SOCKETS_EACH);
+    drop(kept);
+}
+
+fn health_request(admin: &AdminSide) -> String {
+    format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", admin.address)
+}
