@@ -29,8 +29,8 @@
 //!
 //! - A worker leaves the table as the first act of its thread. It owns no descriptor before that
 //!   call and receives none afterwards: it exchanges only atomics with the conductor.
-//! - A worker creates and drops its poll and its sockets on its own thread. The thread returns plain
-//!   numbers.
+//! - A worker creates and drops its poll and its sockets on its own thread. The thread returns
+//!   plain numbers.
 //! - A worker never uses the copies that its table starts with. The kernel closes them when the
 //!   thread ends. Until then a socket that another thread closes stays open; the main thread of a
 //!   swarm has no sockets.
