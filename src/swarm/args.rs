@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use crate::os::descriptors::FdTables;
 
@@ -53,7 +53,7 @@ pub(super) struct CommonArgs {
     #[arg(long, default_value = "swarm")]
     pub(super) kind: String,
     /// Worker threads [default: 1, or as many as RLIMIT_NOFILE requires]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_parser = value_parser!(u16).range(1..=4096))]
     pub(super) threads: Option<u16>,
     /// Which threads share a table of file descriptors [default: shared if one table suffices]
     #[arg(long, value_parser = fd_tables())]
@@ -62,16 +62,18 @@ pub(super) struct CommonArgs {
     #[arg(long, value_enum, default_value_t = SourceSpread::Auto)]
     pub(super) source_spread: SourceSpread,
     /// Handshakes in flight per thread [default: 512 divided by threads, at least 8]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub(super) connect_window: Option<u32>,
     /// New connections per second over all threads [default: as many as the server accepts]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub(super) connect_rate: Option<u32>,
     /// Give up a phase after this time without progress
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15,
+          value_parser = value_parser!(u32).range(1..))]
     pub(super) stall: u32,
     /// Maximum time of the whole run
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = value_parser!(u32).range(1..))]
     pub(super) timeout: u32,
     /// Allow a target that is not loopback
     #[arg(long)]
@@ -107,20 +109,20 @@ pub(super) enum SourceSpread {
 #[derive(Debug, Clone, Args)]
 pub(super) struct CrowdArgs {
     /// Number of connections to open
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=20_000_000))]
     pub(super) members: u32,
     /// Number of rooms that the members are spread over
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
     pub(super) rooms: u16,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct PaceArgs {
     /// Reactions per second over all members
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: u32,
     /// How long to send reactions, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -131,7 +133,7 @@ pub(super) struct IdleArgs {
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
     /// How long to hold the connections, in seconds
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -154,7 +156,7 @@ pub(super) struct SlowArgs {
     #[command(flatten)]
     pub(super) pace: PaceArgs,
     /// Percentage of the members that stop reading, with a minimal receive buffer
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=99))]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u8).range(1..=99))]
     pub(super) slow_percent: u8,
 }
 
@@ -163,13 +165,13 @@ pub(super) struct IngestArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
     /// Connections that pipeline reactions; one more only watches how often the counts change
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) senders: u32,
     /// Number of reactions to send, instead of a time
-    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, conflicts_with = "seconds", value_parser = value_parser!(u64).range(1..))]
     pub(super) reactions: Option<u64>,
     /// How long to send reactions, in seconds
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -180,10 +182,10 @@ pub(super) struct ChurnArgs {
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
     /// Members per second that leave, each of which a new member replaces
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: u32,
     /// How long members leave and join, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -199,7 +201,7 @@ pub(super) struct StormArgs {
 #[derive(Debug, Clone, Args)]
 pub(super) struct SuiteArgs {
     /// Interleaved rounds over all servers; the table shows medians
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u16).range(1..=100))]
     pub(super) rounds: u16,
     /// Build the bare loop and the other servers first, with cargo and npm
     #[arg(long)]

@@ -7,13 +7,13 @@
 //! protocol code with the server that it checks.
 //!
 //! ```text
-//! args      the command line                      target   the URL: resolved; loopback unless allowed
-//! plan      threads, fd tables, shares, paces     board    the state that conductor and workers share
-//! conduct   the conductor: phases of each mode    worker   one thread's event loop
-//! connect   opening sockets, source addresses     member   one connection's state
-//! flood     pipelining senders                    wire     heads, frames and counts, without sockets
-//! sample    memory and CPU time                   summary  from samples to the report
-//! report    the figures of a run: JSON            table    the figures of a run: text
+//! args      the command line                     target   the URL, resolved
+//! plan      threads, fd tables, shares, paces    board    what conductor and workers share
+//! conduct   the conductor: phases of each mode   worker   one thread's event loop
+//! connect   opening sockets, source addresses    member   one connection's state
+//! flood     pipelining senders                   wire     heads, frames, counts; no sockets
+//! sample    memory and CPU time                  summary  from samples to the report
+//! report    the figures of a run: JSON           table    the figures of a run: text
 //! suite     several servers side by side
 //! ```
 //!

@@ -64,7 +64,7 @@ pub(super) fn build(peers: &Path) {
 
 /// Returns all servers to run, without those that are not built.
 pub(super) fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant>, SwarmError> {
-    let beside = own.parent().unwrap_or_else(|| Path::new("."));
+    let directory = own.parent().unwrap_or_else(|| Path::new("."));
     let server = |name: &str, program: PathBuf, args: &[&str]| Contestant {
         name: name.to_owned(),
         program,
@@ -81,7 +81,7 @@ pub(super) fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant
             own.to_owned(),
             &["serve", "--listen", "127.0.0.1:{port}", "--no-snapshot"],
         ),
-        server(YARDSTICK, beside.join("examples/bare"), &["{port}"]),
+        server(YARDSTICK, directory.join("examples/bare"), &["{port}"]),
         server("tokio-tungstenite", tokio_peer, &["{port}"]),
     ];
     if node_peer.join("node_modules").is_dir() {
