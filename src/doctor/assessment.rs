@@ -1,4 +1,5 @@
-//! From readings to an assessment: what each resource allows, which stops first, what should change.
+//! From readings to an assessment: what each resource allows, which stops first, what should
+//! change.
 
 use serde::Serialize;
 

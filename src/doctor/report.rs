@@ -145,7 +145,7 @@ fn rows(limits: &MachineLimits) -> Vec<(&'static str, String)> {
         let numbers = [low, pressure, high].map(|it| whole(*it));
         format!("{} pages", numbers.join(" "))
     };
-    let least = |[least, _, _]: &[u64; 3]| format!("{} B at least", whole(*least));
+    let least = |[least, _, _]: &[u64; 3]| format!("{} B minimum", whole(*least));
     let admin = |&is: &bool| if is { "yes" } else { "no" }.to_owned();
     vec![
         ("cores", limits.cores.to_string()),

@@ -12,8 +12,8 @@ use crate::rooms::MAX_REACTORS;
 /// as little as 3,100 B for an end. An estimate that is too high keeps the kernel from killing the
 /// server.
 const KERNEL_BYTES_PER_END: u64 = 4_200;
-/// Kernel memory of one short frame that its receiver has not read yet, in bytes (measured: 1,100
-/// B of slab, and one page of `tcp_mem`). A fan-out to all members leaves one frame with each member
+/// Kernel memory of one short frame that its receiver has not read yet, in bytes (measured: 1,100 B
+/// of slab, and one page of `tcp_mem`). A fan-out to all members leaves one frame with each member
 /// that is slower than the server. The fan-out pauses while much data is in flight, but not for
 /// ever.
 pub(super) const UNREAD_FRAME_BYTES: u64 = 1_100;

@@ -5,7 +5,8 @@
 //! thread instead of all threads together, and accepting and closing contend for no common lock.
 //!
 //! A descriptor is a number that has a meaning only within one table. Two kinds of threads leave
-//! the common table, and both follow rules that keep each number's meaning clear.
+//! the common table: reactors and workers. Each kind follows rules that keep the meaning of every
+//! number clear.
 //!
 //! # Reactors of a server
 //!
@@ -29,8 +30,8 @@
 //!
 //! - A worker leaves the table as the first act of its thread. It owns no descriptor before that
 //!   call and receives none afterwards: it exchanges only atomics with the conductor.
-//! - A worker creates and drops its poll and its sockets on its own thread. The thread returns plain
-//!   numbers.
+//! - A worker creates and drops its poll and its sockets on its own thread. The thread returns
+//!   plain numbers.
 //! - A worker never uses the copies that its table starts with. The kernel closes them when the
 //!   thread ends. Until then a socket that another thread closes stays open; the main thread of a
 //!   swarm has no sockets.
@@ -64,11 +65,12 @@ pub(crate) enum FdTables {
 pub(crate) fn unshare_table(foreign: &[RawFd]) -> io::Result<()> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-    // SAFETY: after this call, no descriptor that one thread uses may mean something else to
-    // another thread. The copy starts with the same numbers as the original. Every number that
-    // this thread goes on using refers to something shared, and no thread closes or replaces it
-    // before this thread has ended. Every number created later, in either table, is used only by
-    // threads of that table. The module's documentation shows this for both callers.
+    // SAFETY: every descriptor that this thread goes on using must keep its meaning in the new
+    // table, and no descriptor may be used in a table in which it wasn't created. The copy has the
+    // same numbers as the original. Those that this thread goes on using were moved to it, so no
+    // other thread uses them, or are shared, and then no thread closes or replaces them before
+    // this thread has ended. Descriptors created later, in either table, are used only by threads
+    // of that table. The module's documentation shows this for reactors and for workers.
     unsafe { unshare_unsafe(UnshareFlags::FILES)? };
     close_copies(foreign);
     Ok(())
@@ -94,32 +96,5 @@ pub(crate) fn close_copies(descriptors: &[RawFd]) {
         // nothing in this table owns or uses the number. It is open here, since this table has had
         // it from before the threads parted, and only this call closes it.
         unsafe { rustix::io::close(*descriptor) };
-    }
-}
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod tests {
-    use std::fs::File;
-    use std::os::fd::AsRawFd;
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn is_open_here(descriptor: RawFd) -> bool {
-        let path = PathBuf::from(format!("/proc/thread-self/fd/{descriptor}"));
-        path.symlink_metadata().is_ok()
-    }
-
-    #[test]
-    fn an_unshared_table_lacks_foreign_descriptors() {
-        let (kept, foreign) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let numbers = [&kept, &foreign].map(File::as_raw_fd);
-        let outcome = std::thread::spawn(move || {
-            unshare_table(&numbers[1..]).unwrap();
-            numbers.map(is_open_here)
-        });
-        assert_eq!(outcome.join().unwrap(), [true, false]);
-        assert_eq!(numbers.map(is_open_here), [true, true]);
     }
 }

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use crate::os::descriptors::FdTables;
 
 const PER_THREAD: &str = "per-thread";
 const SHARED: &str = "shared";
 
-/// Load a server with thousands to millions of connections and measure it.
+/// Load a server with thousands to millions of connections, and measure it.
 ///
-/// Works against every server of this protocol, so that peers are measured with the same tool.
-/// Exits non-zero when a connection failed, a count went down, or a member did not end on exactly
-/// what was sent.
+/// Works with every server of this protocol, so that other servers are measured with the same tool.
+/// Exits with an error if a connection failed, a count went down, or a member did not end on
+/// exactly the count that was sent.
 #[derive(Debug, Clone, Args)]
 pub struct SwarmArgs {
     #[command(subcommand)]
@@ -23,19 +23,19 @@ pub struct SwarmArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Mode {
-    /// Open connections and hold them: memory per connection.
+    /// Open connections and hold them: measures memory per connection.
     Idle(IdleArgs),
-    /// Members react at a steady rate, and all see it: deliveries and latency.
+    /// Members react at a steady rate and see all counts: measures deliveries and latency.
     Fanout(FanoutArgs),
-    /// A few senders pipeline reactions as fast as the server takes them.
+    /// A few senders pipeline reactions as fast as the server accepts them.
     Ingest(IngestArgs),
-    /// Like fanout, while a share of the members stops reading.
+    /// Like fanout, while some of the members stop reading.
     Slow(SlowArgs),
     /// Members leave and join at a steady rate.
     Churn(ChurnArgs),
-    /// Everyone connects, everyone drops, everyone reconnects at once.
+    /// All members connect, drop their connections, and reconnect at once.
     Storm(StormArgs),
-    /// Idle, fanout and ingest against each server in turn, side by side in one table.
+    /// Run idle, fanout and ingest against several servers, and compare them in one table.
     Suite(SuiteArgs),
 }
 
@@ -49,37 +49,38 @@ pub(super) struct CommonArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub(super) json: bool,
-    /// Kind of reaction that is sent and followed
+    /// Kind of the reactions to send and follow
     #[arg(long, default_value = "swarm")]
     pub(super) kind: String,
-    /// Worker threads [default: 1, or as many as RLIMIT_NOFILE asks for]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// Worker threads [default: 1, or as many as RLIMIT_NOFILE requires]
+    #[arg(long, value_parser = value_parser!(u16).range(1..=4096))]
     pub(super) threads: Option<u16>,
-    /// One table of file descriptors a thread or one for all [default: shared while it suffices]
+    /// Which threads share a table of file descriptors [default: shared if one table suffices]
     #[arg(long, value_parser = fd_tables())]
     pub(super) fd_tables: Option<FdTables>,
-    /// Spread source addresses over 127.0.0.0/8, 10,000 connections each
+    /// Whether to spread source addresses over 127.0.0.0/8, with 10,000 connections each
     #[arg(long, value_enum, default_value_t = SourceSpread::Auto)]
     pub(super) source_spread: SourceSpread,
     /// Handshakes in flight per thread [default: 512 divided by threads, at least 8]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub(super) connect_window: Option<u32>,
-    /// New connections per second in all [default: as fast as they come]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// New connections per second over all threads [default: as many as the server accepts]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub(super) connect_rate: Option<u32>,
-    /// Give up a phase when nothing has moved for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Give up a phase after this time without progress
+    #[arg(long, value_name = "SECONDS", default_value_t = 15,
+          value_parser = value_parser!(u32).range(1..))]
     pub(super) stall: u32,
-    /// Hard bound on the whole run
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum time of the whole run
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = value_parser!(u32).range(1..))]
     pub(super) timeout: u32,
     /// Allow a target that is not loopback
     #[arg(long)]
     pub(super) i_own_this_server: bool,
 }
 
-/// The values of `--fd-tables`. The server's flag of this name has the same meaning and calls
-/// `per-thread` `per-reactor`.
+/// Parses `--fd-tables`. The server's flag of this name says `per-reactor` instead of `per-thread`.
 fn fd_tables() -> impl TypedValueParser<Value = FdTables> {
     let values = [
         PossibleValue::new(PER_THREAD).help(
@@ -99,29 +100,29 @@ fn fd_tables() -> impl TypedValueParser<Value = FdTables> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum SourceSpread {
-    /// When the target is IPv4 loopback.
+    /// Spread if the target is IPv4 loopback.
     Auto,
-    /// The system's choice, which ends near 28,000 connections to one destination.
+    /// The system's choice, which allows about 28,000 connections to one destination.
     Off,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct CrowdArgs {
-    /// Connections to open
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    /// Number of connections to open
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=20_000_000))]
     pub(super) members: u32,
-    /// Rooms that the members are spread over
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of rooms that the members are spread over
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
     pub(super) rooms: u16,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct PaceArgs {
-    /// Reactions per second in all
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Reactions per second over all members
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: u32,
-    /// For how long reactions are sent
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long to send reactions, in seconds
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -131,8 +132,8 @@ pub(super) struct IdleArgs {
     pub(super) common: CommonArgs,
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
-    /// How long the connections are held
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long to hold the connections, in seconds
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -154,8 +155,8 @@ pub(super) struct SlowArgs {
     pub(super) crowd: CrowdArgs,
     #[command(flatten)]
     pub(super) pace: PaceArgs,
-    /// Share of the members that stops reading, with a receive buffer at its minimum
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=99))]
+    /// Percentage of the members that stop reading, with a minimal receive buffer
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u8).range(1..=99))]
     pub(super) slow_percent: u8,
 }
 
@@ -163,14 +164,14 @@ pub(super) struct SlowArgs {
 pub(super) struct IngestArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
-    /// Connections that pipeline reactions; one more watches how often the counts move
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Connections that pipeline reactions; one more only watches how often the counts change
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) senders: u32,
-    /// Reactions to send in all, instead of a time
-    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of reactions to send, instead of a time
+    #[arg(long, conflicts_with = "seconds", value_parser = value_parser!(u64).range(1..))]
     pub(super) reactions: Option<u64>,
-    /// For how long reactions are sent
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long to send reactions, in seconds
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -180,11 +181,11 @@ pub(super) struct ChurnArgs {
     pub(super) common: CommonArgs,
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
-    /// Members per second that leave, each replaced by a new one
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Members per second that leave, each of which a new member replaces
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: u32,
-    /// For how long members leave and join
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long members leave and join, in seconds
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
 }
 
@@ -196,40 +197,41 @@ pub(super) struct StormArgs {
     pub(super) crowd: CrowdArgs,
 }
 
-/// Servers that are not built are left out and named; with --build they are built first.
+/// Skips servers that are not built, and names them; --build builds them first.
 #[derive(Debug, Clone, Args)]
 pub(super) struct SuiteArgs {
-    /// Rounds over all servers, interleaved; the table shows medians
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    /// Interleaved rounds over all servers; the table shows medians
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u16).range(1..=100))]
     pub(super) rounds: u16,
-    /// Build the bare loop and the peers first, with cargo and npm
+    /// Build the bare loop and the other servers first, with cargo and npm
     #[arg(long)]
     pub(super) build: bool,
-    /// Servers to run, by name: ovation, bare, tokio-tungstenite, node-ws [default: all that are built]
+    /// Names of the servers to run: ovation, bare, tokio-tungstenite, node-ws [default: all built
+    /// servers]
     #[arg(long, value_delimiter = ',')]
     pub(super) only: Vec<String>,
-    /// Another server: NAME=COMMAND, run without a shell, with {port} for the port
+    /// Another server: NAME=COMMAND, run without a shell; {port} stands for the port
     #[arg(long, value_name = "NAME=COMMAND")]
     pub(super) server: Vec<String>,
-    /// Directory of the peers' sources
+    /// Directory with the sources of the other servers
     #[arg(long, default_value = "benches/peers")]
     pub(super) peers: PathBuf,
-    /// First of the ports that the servers listen on
+    /// First port that the servers listen on; each trial uses the next one
     #[arg(long, default_value_t = 19_990)]
     pub(super) port: u16,
-    /// Connections of the idle run
+    /// Number of connections in the idle run
     #[arg(long, default_value_t = 15_000)]
     pub(super) idle_members: u32,
-    /// Members of the fan-out
+    /// Number of members in the fan-out run
     #[arg(long, default_value_t = 10_000)]
     pub(super) fanout_members: u32,
-    /// Reactions per second of the fan-out
+    /// Reactions per second in the fan-out run
     #[arg(long, default_value_t = 1_000)]
     pub(super) fanout_rate: u32,
-    /// Senders of the ingest run
+    /// Number of senders in the ingest run
     #[arg(long, default_value_t = 4)]
     pub(super) ingest_senders: u32,
-    /// Seconds of load in the fan-out and in the ingest run
+    /// Seconds of load in the fan-out run and in the ingest run
     #[arg(long, default_value_t = 5)]
     pub(super) seconds: u32,
     /// Print the medians as one JSON object instead of the table

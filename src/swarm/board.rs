@@ -1,38 +1,40 @@
-//! What the conductor and the workers share: the phase, each worker's figures, each room's tally.
+//! The state that the conductor and the workers share: the phase, each worker's figures, and each
+//! room's tally.
 //!
-//! All of it is atomics without locks: workers with own tables of file descriptors must not share
-//! anything that holds one, and a write by each worker to its own cache line costs the others
-//! nothing.
+//! It consists of atomics only. Workers with their own tables of file descriptors must not share
+//! anything that holds a descriptor. Each worker writes to cache lines of its own, so that its
+//! writes don't slow the others.
 
-use super::plan::Plan;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What the workers do now. The conductor moves it on; each worker follows at its next turn.
+use super::plan::Plan;
+
+/// The present task of the workers. The conductor sets it; each worker follows at its next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(super) enum RunPhase {
     /// Connect all members.
     Connect,
     /// Hold the connections.
     Hold,
-    /// Send reactions, or leave and join, until the worker's share is done.
+    /// Send reactions, or replace members, until the worker's share is done.
     Load,
-    /// Send no more.
+    /// Send nothing more.
     Quiesce,
-    /// Compare every member with what its room was sent.
+    /// Compare every member's count with the reactions sent into its room.
     Judge,
-    /// The same, and who did not read begins to.
+    /// Compare every member's count, and let the slow members read.
     Resume,
     /// Drop all connections.
     Drop,
     /// Connect all members once more.
     Reconnect,
-    /// Close everything and end.
+    /// Close all connections and end.
     Done,
 }
 
-impl Phase {
+impl RunPhase {
     const ALL: [Self; 9] = [
         Self::Connect,
         Self::Hold,
@@ -55,7 +57,7 @@ pub(super) struct Figures {
     pub(super) opened: u64,
     /// Connections that ended before their first counts.
     pub(super) failed: u64,
-    /// Open connections that the server ended, or that broke.
+    /// Open connections that the server closed, or that broke.
     pub(super) lost: u64,
     /// Messages of counts received.
     pub(super) frames: u64,
@@ -63,27 +65,27 @@ pub(super) struct Figures {
     pub(super) bytes: u64,
     /// Pings received.
     pub(super) pings: u64,
-    /// Messages whose count was lower than one seen before on that connection.
+    /// Messages whose count was lower than an earlier count on that connection.
     pub(super) decreased: u64,
     /// Reactions handed to the kernel, or members replaced.
     pub(super) done: u64,
-    /// Reading members whose count is exactly what their room was sent.
+    /// Reading members whose count is exactly the count sent into their room.
     pub(super) exact: u64,
-    /// Reading members that have seen less.
+    /// Reading members whose count is lower.
     pub(super) short: u64,
-    /// Reading members that have seen more.
+    /// Reading members whose count is higher.
     pub(super) over: u64,
-    /// Not-reading members on exactly the count.
+    /// Slow members whose count is exactly the count sent into their room.
     pub(super) slow_exact: u64,
-    /// Not-reading members that have seen less or more.
+    /// Slow members whose count is lower or higher.
     pub(super) slow_wrong: u64,
-    /// Messages of counts that not-reading members had in store.
+    /// Messages of counts that slow members received after the load.
     pub(super) slow_frames: u64,
 }
 
 macro_rules! define_slot {
     ($($figure:ident),*) => {
-        /// The place where one worker posts its figures.
+        /// The figures of one worker, as it last posted them.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         struct Slot {
@@ -120,15 +122,15 @@ define_slot!(
     slow_frames
 );
 
-/// One room: where its count began, and what the swarm has sent into it since.
+/// A room: its first count, and the reactions that the swarm has sent into it since.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct RoomTally {
     base: AtomicU64,
     claimed: AtomicU64,
     timeline: Box<[AtomicU32]>,
 }
 
-impl Room {
+impl RoomTally {
     const UNKNOWN: u64 = u64::MAX;
 
     fn new(entries: usize) -> Self {
@@ -139,14 +141,14 @@ impl Room {
         }
     }
 
-    /// The first message of any member sets where the room's count began.
+    /// Sets the room's first count, unless an earlier message has set it.
     pub(super) fn begin_at(&self, count: u64) {
         let _ = self
             .base
             .compare_exchange(Self::UNKNOWN, count, Relaxed, Relaxed);
     }
 
-    /// Enters one reaction that is about to be sent.
+    /// Records a reaction that is about to be sent.
     pub(super) fn claim(&self, now_micros: u32) {
         let index = self.claimed.fetch_add(1, Relaxed) as usize;
         if let Some(entry) = self.timeline.get(index) {
@@ -154,12 +156,12 @@ impl Room {
         }
     }
 
-    /// Enters reactions without their times.
+    /// Records reactions without their times.
     pub(super) fn add(&self, reactions: u64) {
         self.claimed.fetch_add(reactions, Relaxed);
     }
 
-    /// The count that every member must end on.
+    /// Returns the count that every member must end on.
     pub(super) fn expected(&self) -> u64 {
         match self.base.load(Relaxed) {
             Self::UNKNOWN => 0,
@@ -167,7 +169,7 @@ impl Room {
         }
     }
 
-    /// When the reaction was sent that a member misses first whose last count is `seen`.
+    /// Returns when the oldest reaction was sent that a member with the count `seen` has not seen.
     pub(super) fn sent_after(&self, seen: u64) -> Option<u32> {
         let index = usize::try_from(seen.checked_sub(self.base.load(Relaxed))?).ok()?;
         match self.timeline.get(index)?.load(Relaxed) {
@@ -177,11 +179,11 @@ impl Room {
     }
 }
 
-/// All that is shared.
+/// The shared state.
 #[derive(Debug)]
 pub(super) struct Board {
     pub(super) plan: Plan,
-    pub(super) rooms: Vec<Room>,
+    pub(super) rooms: Vec<RoomTally>,
     epoch: Instant,
     phase: AtomicU8,
     phase_began_micros: AtomicU64,
@@ -192,16 +194,17 @@ impl Board {
     pub(super) fn new(plan: Plan) -> Self {
         let entries = plan.timeline_entries();
         Self {
-            rooms: (0..plan.rooms).map(|_| Room::new(entries)).collect(),
+            rooms: (0..plan.rooms).map(|_| RoomTally::new(entries)).collect(),
             epoch: Instant::now(),
-            phase: AtomicU8::new(Phase::Connect as u8),
+            phase: AtomicU8::new(RunPhase::Connect as u8),
             phase_began_micros: AtomicU64::new(0),
             slots: (0..plan.threads).map(|_| Slot::default()).collect(),
             plan,
         }
     }
 
-    /// Microseconds since the run began; a run is far shorter than the 71 minutes that fit.
+    /// Returns the microseconds from the beginning of the run to `at`. A run is far shorter than
+    /// the 71 minutes that fit.
     pub(super) fn micros(&self, at: Instant) -> u32 {
         at.saturating_duration_since(self.epoch).as_micros() as u32
     }
@@ -210,41 +213,39 @@ impl Board {
         self.epoch.elapsed()
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        Phase::ALL[usize::from(self.phase.load(std::sync::atomic::Ordering::Acquire))]
+    pub(super) fn phase(&self) -> RunPhase {
+        RunPhase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
     }
 
-    /// When the present phase began.
+    /// Returns when the present phase began.
     pub(super) fn phase_began(&self) -> Instant {
         self.epoch + Duration::from_micros(self.phase_began_micros.load(Relaxed))
     }
 
-    /// Moves everyone on to `phase`.
-    pub(super) fn enter(&self, phase: Phase) {
+    /// Moves all workers on to `phase`.
+    pub(super) fn enter(&self, phase: RunPhase) {
         let micros = self.epoch.elapsed().as_micros() as u64;
         self.phase_began_micros.store(micros, Relaxed);
-        self.phase
-            .store(phase as u8, std::sync::atomic::Ordering::Release);
+        self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// A worker posts its figures, and the phase that it has finished.
-    pub(super) fn post(&self, thread: u16, figures: &Figures, finished: Option<Phase>) {
+    /// Posts the figures of a worker, and the phase that it has finished.
+    pub(super) fn post(&self, thread: u16, figures: &Figures, finished: Option<RunPhase>) {
         if let Some(slot) = self.slots.get(usize::from(thread)) {
             slot.post(figures);
             let finished = finished.map_or(0, |phase| phase as u8 + 1);
-            slot.finished
-                .store(finished, std::sync::atomic::Ordering::Release);
+            slot.finished.store(finished, Ordering::Release);
         }
     }
 
     /// Whether every worker has finished `phase`.
-    pub(super) fn all_finished(&self, phase: Phase) -> bool {
+    pub(super) fn all_finished(&self, phase: RunPhase) -> bool {
         self.slots
             .iter()
-            .all(|slot| slot.finished.load(std::sync::atomic::Ordering::Acquire) == phase as u8 + 1)
+            .all(|slot| slot.finished.load(Ordering::Acquire) == phase as u8 + 1)
     }
 
-    /// The sums over all workers.
+    /// Returns the sums over all workers.
     pub(super) fn sum(&self) -> Figures {
         let mut sum = Figures::default();
         for slot in &self.slots {

@@ -1,23 +1,25 @@
-//! The conductor: starts the workers, leads them through the phases of a mode, and sums up.
+//! The conductor: starts the workers, moves them through the phases of a mode, and samples.
 
-use super::SwarmError;
-use super::board::{Board, Figures, Phase};
-use super::plan::{Activity, Plan};
-use super::report::Report;
-use super::sample::{KernelSample, ProcessSample};
-use super::summary::{Connected, Measured, Moment, Outcome};
-use super::worker::{self, Tally};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often the conductor looks at the workers' figures.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// From the last connection until memory is sampled.
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::SwarmError;
+use super::board::{Board, Figures, RunPhase};
+use super::plan::{Plan, Workload};
+use super::report::RunReport;
+use super::sample::{KernelSample, ProcessSample};
+use super::summary::{MeasuredLoad, Moment, RunOutcome, WaveOutcome};
+use super::worker::{self, Tally};
+
+/// Time between two checks of the workers' figures.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// Time between the last connection and the sample of memory.
 const SETTLE: Duration = Duration::from_millis(300);
-/// After everyone is on the count: a few ticks in which nobody may get beyond it.
+/// Time after all members have reached the count: a few ticks in which no member may exceed it.
 const AFTERMATH: Duration = Duration::from_millis(200);
 const STACK_BYTES: usize = 256 << 10;
 
@@ -29,8 +31,8 @@ struct Conductor {
     stopped_by: Option<String>,
 }
 
-/// Carries a plan out; `pid` is the server's process.
-pub(super) fn conduct(plan: Plan, pid: Option<u32>, url: &str) -> Result<Report, SwarmError> {
+/// Carries out a plan. `pid` is the server's process.
+pub(super) fn conduct(plan: Plan, pid: Option<u32>, url: &str) -> Result<RunReport, SwarmError> {
     let mut conductor = Conductor {
         board: Arc::new(Board::new(plan)),
         workers: Vec::new(),
@@ -40,12 +42,11 @@ pub(super) fn conduct(plan: Plan, pid: Option<u32>, url: &str) -> Result<Report,
     };
     let start = conductor.moment()?;
     conductor.start_workers()?;
-    let outcome = conductor.perform(start.at);
-    conductor.board.enter(Phase::Done);
+    let outcome = conductor.perform(start);
+    conductor.board.enter(RunPhase::Done);
     let tallies = conductor.join_workers()?;
-    let stopped_by = conductor.stopped_by.take();
     conductor.progress.finish_and_clear();
-    outcome.map(|outcome| outcome.report(&conductor.board.plan, url, &start, tallies, stopped_by))
+    outcome.map(|outcome| outcome.report(&conductor.board.plan, url, tallies))
 }
 
 impl Conductor {
@@ -73,7 +74,7 @@ impl Conductor {
             match worker {
                 Ok(worker) => self.workers.push(worker),
                 Err(error) => {
-                    self.board.enter(Phase::Done);
+                    self.board.enter(RunPhase::Done);
                     return Err(SwarmError::Worker(error));
                 }
             }
@@ -91,35 +92,25 @@ impl Conductor {
             .collect()
     }
 
-    fn perform(&mut self, start: Instant) -> Result<Outcome, SwarmError> {
-        // The workers began to connect by themselves as soon as they were started.
-        let connect = self.connect(Phase::Connect, &Figures::default(), start);
-        self.board.enter(Phase::Hold);
+    fn perform(&mut self, start: Moment) -> Result<RunOutcome, SwarmError> {
+        // The workers begin to connect as soon as they are started.
+        let connect = self.connect(RunPhase::Connect, &Figures::default(), start.at);
+        self.board.enter(RunPhase::Hold);
         self.pause(SETTLE);
         let connected = self.moment()?;
         let mut reconnect = None;
         let mut measured = None;
-        match self.board.plan.activity {
+        match self.board.plan.workload {
             _ if self.stopped_by.is_some() || connected.figures.opened == 0 => {}
-            Activity::Idle { hold } => self.hold(hold),
-            Activity::Fanout(_) | Activity::Slow { .. } | Activity::Ingest { .. } => {
+            Workload::Idle { hold } => self.hold(hold),
+            Workload::Fanout(_) | Workload::Slow { .. } | Workload::Ingest { .. } => {
                 measured = Some(self.load(connected.clone())?);
             }
-            Activity::Churn(_) => measured = Some(self.churn(connected.clone())?),
-            Activity::Storm => {
-                self.board.enter(Phase::Drop);
-                self.wait(
-                    "dropping",
-                    0,
-                    |_| 0,
-                    |board| board.all_finished(Phase::Drop),
-                );
-                let (before, began) = (self.board.sum(), Instant::now());
-                self.board.enter(Phase::Reconnect);
-                reconnect = Some(self.connect(Phase::Reconnect, &before, began));
-            }
+            Workload::Churn(_) => measured = Some(self.churn(connected.clone())?),
+            Workload::Storm => reconnect = Some(self.reconnect()),
         }
-        Ok(Outcome {
+        Ok(RunOutcome {
+            start,
             connect,
             connected,
             reconnect,
@@ -128,11 +119,12 @@ impl Conductor {
                 .map_or_else(|| self.board.sum(), |measured| measured.end),
             measured,
             pid: self.pid,
+            stopped_by: self.stopped_by.take(),
         })
     }
 
-    /// Connects everyone, until nothing moves any more. `before` is from before the wave began.
-    fn connect(&mut self, phase: Phase, before: &Figures, began: Instant) -> Connected {
+    /// Waits until all members are connected. `before` has the figures from before the wave began.
+    fn connect(&mut self, phase: RunPhase, before: &Figures, began: Instant) -> WaveOutcome {
         let members = u64::from(self.board.plan.members);
         self.wait(
             "connecting",
@@ -144,7 +136,7 @@ impl Conductor {
         let after = self.board.sum();
         let opened = after.opened - before.opened;
         let failed = after.failed - before.failed;
-        Connected {
+        WaveOutcome {
             opened,
             failed,
             hung: (after.started - before.started).saturating_sub(opened + failed),
@@ -152,16 +144,30 @@ impl Conductor {
         }
     }
 
+    /// Drops all connections and connects all members once more.
+    fn reconnect(&mut self) -> WaveOutcome {
+        self.board.enter(RunPhase::Drop);
+        self.wait(
+            "dropping",
+            0,
+            |_| 0,
+            |board| board.all_finished(RunPhase::Drop),
+        );
+        let (before, began) = (self.board.sum(), Instant::now());
+        self.board.enter(RunPhase::Reconnect);
+        self.connect(RunPhase::Reconnect, &before, began)
+    }
+
     fn hold(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.is_out_of_time() {
             self.show("holding", 0, self.board.sum().opened);
-            self.pause(LOOK_EVERY);
+            self.pause(CHECK_INTERVAL);
         }
     }
 
-    /// Lets the workers send, and waits until everyone has seen everything.
-    fn load(&mut self, before: Moment) -> Result<Measured, SwarmError> {
+    /// Lets the workers send, and waits until all members have seen all reactions.
+    fn load(&mut self, before: Moment) -> Result<MeasuredLoad, SwarmError> {
         let before = Moment {
             at: Instant::now(),
             ..before
@@ -169,72 +175,72 @@ impl Conductor {
         let slow_members = (0..self.board.plan.members)
             .filter(|&member| self.board.plan.is_slow(member))
             .count() as u64;
-        self.board.enter(Phase::Load);
-        let owed = match self.board.plan.activity {
-            Activity::Fanout(pace) | Activity::Slow { pace, .. } => pace.total,
+        self.board.enter(RunPhase::Load);
+        let owed = match self.board.plan.workload {
+            Workload::Fanout(pace) | Workload::Slow { pace, .. } => pace.total,
             _ => 0,
         };
-        let load_over = |board: &Board| board.all_finished(Phase::Load);
+        let load_over = |board: &Board| board.all_finished(RunPhase::Load);
         self.wait("reacting", owed, |figures| figures.done, load_over);
-        self.board.enter(Phase::Quiesce);
-        let quiet = |board: &Board| board.all_finished(Phase::Quiesce);
+        self.board.enter(RunPhase::Quiesce);
+        let quiet = |board: &Board| board.all_finished(RunPhase::Quiesce);
         self.wait("finishing", 0, |_| 0, quiet);
-        self.board.enter(Phase::Judge);
+        self.board.enter(RunPhase::Judge);
         let members = before.figures.opened;
         self.wait(
             "converging",
             members.saturating_sub(slow_members),
             |figures| figures.exact,
-            |board| board.all_finished(Phase::Judge) && board.sum().short == 0,
+            |board| board.all_finished(RunPhase::Judge) && board.sum().short == 0,
         );
         let after = self.moment()?;
         self.pause(AFTERMATH);
         if slow_members > 0 {
-            self.board.enter(Phase::Resume);
+            self.board.enter(RunPhase::Resume);
             self.wait(
                 "catching up",
                 slow_members,
                 |figures| figures.slow_exact,
-                |board| board.all_finished(Phase::Resume) && board.sum().slow_wrong == 0,
+                |board| board.all_finished(RunPhase::Resume) && board.sum().slow_wrong == 0,
             );
             self.pause(AFTERMATH);
         }
-        Ok(Measured {
+        Ok(MeasuredLoad {
             before,
             after,
             end: self.board.sum(),
         })
     }
 
-    /// Lets members leave and join, and waits until the last have joined.
-    fn churn(&mut self, before: Moment) -> Result<Measured, SwarmError> {
-        let Activity::Churn(pace) = self.board.plan.activity else {
-            unreachable!("only called to churn")
+    /// Lets members leave and join, and waits until the last members have joined.
+    fn churn(&mut self, before: Moment) -> Result<MeasuredLoad, SwarmError> {
+        let Workload::Churn(pace) = self.board.plan.workload else {
+            unreachable!("called only for a churn")
         };
-        self.board.enter(Phase::Load);
-        let load_over = |board: &Board| board.all_finished(Phase::Load);
+        self.board.enter(RunPhase::Load);
+        let load_over = |board: &Board| board.all_finished(RunPhase::Load);
         self.wait("replacing", pace.total, |figures| figures.done, load_over);
-        self.board.enter(Phase::Quiesce);
+        self.board.enter(RunPhase::Quiesce);
         self.wait(
             "finishing",
             0,
             |_| 0,
             |board| {
                 let figures = board.sum();
-                board.all_finished(Phase::Quiesce)
+                board.all_finished(RunPhase::Quiesce)
                     && figures.started == figures.opened + figures.failed
             },
         );
         let after = self.moment()?;
-        Ok(Measured {
+        Ok(MeasuredLoad {
             before,
             end: after.figures,
             after,
         })
     }
 
-    /// Waits until `over`, showing `done` of `total`; gives up at the run's bound, or when nothing
-    /// has moved for a while.
+    /// Waits until `over` is true, and shows `done` of `total`. Gives up at the run's time limit,
+    /// or after a while without progress.
     fn wait(
         &mut self,
         label: &'static str,
@@ -246,29 +252,29 @@ impl Conductor {
             return;
         }
         let mut last = Figures::default();
-        let mut moved = Instant::now();
+        let mut progressed = Instant::now();
         while !over(&self.board) {
             let figures = self.board.sum();
             if figures != last {
                 last = figures;
-                moved = Instant::now();
+                progressed = Instant::now();
             }
             self.show(label, total, done(&figures));
-            if moved.elapsed() > self.board.plan.stall {
+            if progressed.elapsed() > self.board.plan.stall {
                 let stall = self.board.plan.stall.as_secs();
-                self.stopped_by = Some(format!("nothing moved for {stall} s while {label}"));
+                self.stopped_by = Some(format!("no progress for {stall} s while {label}"));
                 return;
             }
             if self.is_out_of_time() {
                 let timeout = self.board.plan.timeout.as_secs();
-                self.stopped_by = Some(format!("the bound of {timeout} s, while {label}"));
+                self.stopped_by = Some(format!("time limit of {timeout} s reached while {label}"));
                 return;
             }
             if self.workers.iter().any(JoinHandle::is_finished) {
                 self.stopped_by = Some(format!("a worker ended while {label}"));
                 return;
             }
-            self.pause(LOOK_EVERY);
+            self.pause(CHECK_INTERVAL);
         }
     }
 
@@ -289,7 +295,7 @@ impl Conductor {
     }
 }
 
-/// Drawn on stderr if that is a terminal.
+/// Returns a progress bar, which is drawn on stderr if that is a terminal.
 fn progress_bar() -> ProgressBar {
     let style =
         ProgressStyle::with_template("{msg:>12} {wide_bar} {human_pos}/{human_len} {elapsed}");

@@ -1,16 +1,27 @@
-//! Opening connections: sockets with spread source addresses, begun at a bounded pace.
+//! Opens connections with spread source addresses, at a bounded pace.
 
-use super::plan::Plan;
-use super::target::source_address;
-use crate::os::tcp;
-use mio::net::TcpStream;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-/// Connections of one source address to the target, well under the ports that there are.
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::plan::Plan;
+use super::target::source_address;
+use crate::os::tcp;
+
+/// Number of connections of one source address to the target, well below the number of ports.
 const CONNECTIONS_PER_SOURCE: u64 = 10_000;
+
+/// The receive buffer of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReceiveBuffer {
+    /// The system's default size.
+    Default,
+    /// The smallest size that the system allows.
+    Minimal,
+}
 
 /// Decides when a worker's next connection may begin, and begins it.
 #[derive(Debug)]
@@ -19,13 +30,13 @@ pub(super) struct Connector {
     spread: Option<Spread>,
     no_delay: bool,
     window: u64,
-    /// Connections per second of this worker.
+    /// Maximum number of new connections per second of this worker.
     rate: Option<f64>,
     began: Instant,
     begun_in_wave: u64,
 }
 
-/// Each worker takes every n-th source address, so that no two share one.
+/// The source addresses of a worker: every n-th address, so that no two workers share one.
 #[derive(Debug)]
 struct Spread {
     thread: u64,
@@ -50,13 +61,13 @@ impl Connector {
         }
     }
 
-    /// A wave of connections begins now.
+    /// Begins a wave of connections.
     pub(super) fn begin_wave(&mut self) {
         self.began = Instant::now();
         self.begun_in_wave = 0;
     }
 
-    /// How many connections may begin now, `in_flight` being under way.
+    /// Returns how many connections may begin now, while `in_flight` connections are under way.
     pub(super) fn allowance(&self, in_flight: u64) -> u64 {
         let window = self.window.saturating_sub(in_flight);
         match self.rate {
@@ -68,7 +79,7 @@ impl Connector {
         }
     }
 
-    /// How long until another may begin if only the rate holds it back.
+    /// Returns the time until another connection may begin if only the rate delays it.
     pub(super) fn pause(&self) -> Duration {
         match self.rate {
             Some(rate) => Duration::from_secs_f64((1.0 / rate).clamp(0.001, 0.05)),
@@ -76,13 +87,13 @@ impl Connector {
         }
     }
 
-    /// Begins one connection. `small_buffer` gives it the least receive buffer there is.
-    pub(super) fn begin(&mut self, small_buffer: bool) -> io::Result<TcpStream> {
+    /// Begins a connection with a receive buffer of the given size.
+    pub(super) fn begin(&mut self, receive_buffer: ReceiveBuffer) -> io::Result<TcpStream> {
         self.begun_in_wave += 1;
         let domain = Domain::for_address(self.target);
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
-        if small_buffer {
+        if receive_buffer == ReceiveBuffer::Minimal {
             socket.set_recv_buffer_size(1)?;
         }
         if self.no_delay {
@@ -118,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_threads_share_a_source() {
+    fn no_two_threads_share_a_source_address() {
         let mut seen = std::collections::HashSet::new();
         for thread in 0..3 {
             let mut spread = Spread {

@@ -1,15 +1,16 @@
-//! Pipelining senders: the same buffer of masked reactions, written again and again.
+//! Pipelining senders, which write the same buffer of masked reactions repeatedly.
 
-use super::client::{Member, write_some};
-use super::plan::Goal;
-use super::wire::Kind;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Size of the buffer that is written over and over: large enough that the system call is a small
-/// part of its cost, small enough to stay in a cache.
+use super::member::{Member, write_some};
+use super::plan::Goal;
+use super::wire::TrackedKind;
+
+/// Size of the repeatedly written buffer: large enough to make the cost of the system call small,
+/// and small enough to stay in a cache.
 const BUFFER_BYTES: usize = 256 << 10;
-/// Writes of one sender before it is the next one's turn.
+/// Number of writes of a sender before the next sender's turn.
 const WRITES_PER_TURN: usize = 2;
 
 /// The senders of one worker.
@@ -24,14 +25,14 @@ pub(super) struct Flood {
 struct Flow {
     member: usize,
     written: u64,
-    /// Stop after so many bytes; a whole number of frames.
+    /// Number of bytes after which the sender stops: a whole number of frames.
     until: u64,
     blocked: bool,
 }
 
 impl Flood {
-    /// `members` are indices of senders, each with the number of reactions that it owes.
-    pub(super) fn new(kind: &Kind, members: impl Iterator<Item = (usize, u64)>) -> Self {
+    /// `members` has the index of each sender, and the number of reactions that it must send.
+    pub(super) fn new(kind: &TrackedKind, members: impl Iterator<Item = (usize, u64)>) -> Self {
         let frame_bytes = kind.reaction_bytes() as u64;
         Self {
             frames: kind.reactions(BUFFER_BYTES),
@@ -47,7 +48,7 @@ impl Flood {
         }
     }
 
-    /// What the `index`-th of `senders` owes.
+    /// Returns how many reactions the `index`-th of `senders` must send.
     pub(super) fn share(goal: Goal, index: u64, senders: u64) -> u64 {
         match goal {
             Goal::Reactions(total) => (total + senders - 1 - index) / senders,
@@ -55,14 +56,15 @@ impl Flood {
         }
     }
 
-    /// The socket of a member takes bytes again.
+    /// Resumes a member whose socket accepts bytes again.
     pub(super) fn unblock(&mut self, member: usize) {
         if let Some(flow) = self.flows.iter_mut().find(|flow| flow.member == member) {
             flow.blocked = false;
         }
     }
 
-    /// Sends for one turn. Once `goal` is a time and it is over, only frames begun are finished.
+    /// Sends for one turn, and passes members whose connections failed to `broken`. If `goal` is a
+    /// time and has passed, senders only finish their last frames.
     pub(super) fn turn(
         &mut self,
         goal: Goal,
@@ -107,7 +109,7 @@ impl Flood {
         }
     }
 
-    /// Whole reactions that the kernel took.
+    /// Returns how many whole reactions the kernel has accepted.
     pub(super) fn reactions(&self) -> u64 {
         self.flows
             .iter()
@@ -119,7 +121,7 @@ impl Flood {
         self.flows.iter().all(|flow| flow.written == flow.until)
     }
 
-    /// How long the worker may sleep.
+    /// Returns how long the worker may sleep.
     pub(super) fn pause(&self) -> Duration {
         let waiting = self
             .flows

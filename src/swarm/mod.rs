@@ -1,128 +1,141 @@
 //! The load generator: `ovation swarm`, for any server that speaks Ovation's protocol.
 //!
-//! It must never be the bottleneck of what it measures, so an idle connection is one entry of 24
-//! bytes without heap, each thread has one read buffer, and the conductor and the threads share
-//! atomics only. It judges as well as it measures: a count may never go down on any connection, and
-//! every member must end on exactly what its room was sent.
+//! The load generator must not be the bottleneck of its measurements. So an idle connection is one
+//! entry of 24 bytes without heap, each thread has one read buffer, and the conductor and the
+//! workers share only atomics. It checks the server as well: a count must never go down on any
+//! connection, and every member must end on exactly the count that its room was sent. It shares no
+//! protocol code with the server that it checks.
 //!
 //! ```text
-//! args      the command line                      target   the URL: resolved, loopback or refused
-//! plan      threads, fd tables, shares, paces     board    what conductor and workers share
-//! conduct   the conductor: phases of each mode    worker   one thread's event loop
-//! connect   opening sockets, source addresses     client   one connection's state
-//! flood     pipelining senders                    wire     heads, frames and counts, without sockets
-//! sample    memory and CPU from /proc             summary  from samples to the report
-//! report    JSON and table                        suite    several servers side by side
+//! args      the command line                     target   the URL, resolved
+//! plan      threads, fd tables, shares, paces    board    what conductor and workers share
+//! conduct   the conductor: phases of each mode   worker   one thread's event loop
+//! connect   opening sockets, source addresses    member   one connection's state
+//! flood     pipelining senders                   wire     heads, frames, counts; no sockets
+//! sample    memory and CPU time                  summary  from samples to the report
+//! report    the figures of a run: JSON           table    the figures of a run: text
+//! suite     several servers side by side
 //! ```
 //!
-//! # What the latency means
+//! # Meaning of the latency
 //!
-//! The n-th reaction sent into a room has been seen by a member once that member has seen a count of
-//! at least n above the room's first count. For each message of counts the time is recorded that
-//! has passed since the *oldest* reaction in it was sent that the member had not seen yet: how stale
-//! the room looked at worst, once a message, with every member weighing the same. Both ends are
-//! timed by the load generator, so its own delay in reading is part of it.
+//! A member has seen the n-th reaction sent into a room once it has seen a count of at least n
+//! above the room's first count. For each message of counts, the load generator records the time
+//! since the *oldest* reaction in it was sent that the member had not seen yet. This is how stale
+//! the room looked at worst: one value for each message, and every member has the same weight. The
+//! load generator times both ends, so its own delay in reading is part of the latency.
 
 mod args;
 mod board;
-mod client;
 mod conduct;
 mod connect;
 mod flood;
+mod member;
 mod plan;
 mod report;
 mod sample;
 mod suite;
 mod summary;
+mod table;
 mod target;
 mod wire;
 mod worker;
 
-pub use args::SwarmArgs;
-
-use crate::os::descriptor_limit;
-use args::{CrowdArgs, Mode};
-use plan::{Activity, Goal, Pace, Plan};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Why a run could not be done, or that it was done and found the server wanting.
+use crate::os::descriptor_limit;
+use args::{CommonArgs, CrowdArgs, Mode};
+use plan::{Goal, Pace, Plan, Workload};
+use report::RunReport;
+
+pub use args::SwarmArgs;
+
+/// Why a run failed, or that it found errors of the server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwarmError {
-    /// The URL is not one of a room that can be reached.
+    /// The URL isn't one of a reachable room.
     #[error("{url}: {reason}")]
     Url {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
     /// The target is another machine.
-    #[error("{0} is not loopback; load only what is yours, and say so with --i-own-this-server")]
+    #[error("{0} is not loopback; to load a server of your own, add --i-own-this-server")]
     Foreign(SocketAddr),
-    /// The kind cannot be sent in a frame of 125 bytes.
+    /// A reaction of this kind doesn't fit into a frame of 125 bytes.
     #[error("--kind must be 1 to 114 bytes long as JSON")]
     Kind,
-    /// So many connections need more tables of file descriptors, or a higher limit.
+    /// The connections need more tables of file descriptors, or a higher limit.
     #[error(
         "{members} members do not fit: RLIMIT_NOFILE is {file_limit}; \
-         use --fd-tables per-thread and at least {threads_needed} --threads, or raise the limit"
+         use --fd-tables per-thread with --threads {threads_needed} or more, or raise the limit"
     )]
     FileLimit {
-        /// Connections wanted.
+        /// Number of connections wanted.
         members: u64,
-        /// Open files per table of descriptors.
+        /// Maximum number of open files in a table of descriptors.
         file_limit: u64,
-        /// Threads with own tables that would do.
+        /// Number of threads with their own tables that would suffice.
         threads_needed: u64,
     },
-    /// The server's process cannot be sampled.
+    /// The server's process can't be sampled.
     #[error("--pid {pid}: {error}")]
     Pid {
-        /// As given.
+        /// The process id as given.
         pid: u32,
-        /// What the kernel said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// A worker thread could not start or its event loop failed.
+    /// A worker thread could not start, or its event loop failed.
     #[error("a worker failed: {0}")]
     Worker(io::Error),
     /// The report could not be written.
-    #[error("cannot write the report: {0}")]
+    #[error("could not write the report: {0}")]
     Output(io::Error),
-    /// The suite could not run its own load generator, or no server.
+    /// The suite could not run its load generator, or has no server to run.
     #[error("suite: {0}")]
     Suite(String),
-    /// Connections failed, a count went down, or a member did not end on what was sent.
+    /// Connections failed, a count went down, or a member did not end on the count that was sent.
     #[error("the run was not exact: {0}")]
     NotExact(String),
 }
 
 /// Runs one mode and prints its report on stdout.
 ///
-/// Blocks until the run is over, which `--timeout` bounds. Raises the soft limit of open files of
-/// the whole process to the hard one.
+/// Blocks until the run is over, at most for the time of `--timeout`. Raises the soft limit of open
+/// files of the whole process to the hard limit.
+///
+/// # Errors
+/// [`SwarmError`].
 pub fn run(args: SwarmArgs) -> Result<(), SwarmError> {
     run_to(args, &mut io::stdout())
 }
 
-/// The same with another place for the report, which is written even if the run was not exact.
+/// Runs one mode, as [`run`] does, and writes its report to `out`.
+///
+/// # Errors
+/// [`SwarmError`]. The report is written even if the run was not exact.
 pub fn run_to(args: SwarmArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
+    // The servers of a suite inherit the limit. If it can't be raised, the run has to fit below it.
     let file_limit = descriptor_limit::raise().unwrap_or_else(|_| descriptor_limit::soft());
-    let (common, crowd, activity) = match args.mode {
+    let (common, crowd, workload) = match args.mode {
+        Mode::Suite(args) => return suite::run(&args, out),
         Mode::Idle(args) => {
             let hold = Duration::from_secs(args.seconds.into());
-            (args.common, args.crowd, Activity::Idle { hold })
+            (args.common, args.crowd, Workload::Idle { hold })
         }
-        Mode::Fanout(args) => (args.common, args.crowd, Activity::Fanout(args.pace.pace())),
+        Mode::Fanout(args) => (args.common, args.crowd, Workload::Fanout(args.pace.pace())),
         Mode::Slow(args) => {
-            let activity = Activity::Slow {
+            let workload = Workload::Slow {
                 pace: args.pace.pace(),
                 percent: args.slow_percent,
             };
-            (args.common, args.crowd, activity)
+            (args.common, args.crowd, workload)
         }
         Mode::Ingest(args) => {
             let time = Goal::Time(Duration::from_secs(args.seconds.into()));
@@ -131,27 +144,34 @@ pub fn run_to(args: SwarmArgs, out: &mut impl io::Write) -> Result<(), SwarmErro
                 members: args.senders + 1,
                 rooms: 1,
             };
-            (args.common, crowd, Activity::Ingest { goal })
+            (args.common, crowd, Workload::Ingest { goal })
         }
         Mode::Churn(args) => {
             let pace = Pace::new(args.rate, args.seconds);
-            (args.common, args.crowd, Activity::Churn(pace))
+            (args.common, args.crowd, Workload::Churn(pace))
         }
-        Mode::Storm(args) => (args.common, args.crowd, Activity::Storm),
-        Mode::Suite(args) => return suite::run(&args, out),
+        Mode::Storm(args) => (args.common, args.crowd, Workload::Storm),
     };
-    let plan = Plan::new(&common, &crowd, activity, file_limit)?;
+    let plan = Plan::new(&common, &crowd, workload, file_limit)?;
     let report = conduct::conduct(plan, common.pid, &common.url)?;
-    let text = if common.json {
-        let json = serde_json::to_string(&report).map_err(io::Error::from);
-        json.map_err(SwarmError::Output)? + "\n"
-    } else {
-        report.to_string()
-    };
-    out.write_all(text.as_bytes()).map_err(SwarmError::Output)?;
+    write_report(&report, &common, out)?;
     if report.exactness.passed {
         Ok(())
     } else {
         Err(SwarmError::NotExact(report.shortcomings()))
     }
+}
+
+fn write_report(
+    report: &RunReport,
+    common: &CommonArgs,
+    out: &mut impl io::Write,
+) -> Result<(), SwarmError> {
+    let text = if common.json {
+        let json = serde_json::to_string(report).map_err(io::Error::from);
+        json.map_err(SwarmError::Output)? + "\n"
+    } else {
+        report.to_string()
+    };
+    out.write_all(text.as_bytes()).map_err(SwarmError::Output)
 }

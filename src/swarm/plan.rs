@@ -1,25 +1,27 @@
-//! What a run will do, decided before it starts: threads, tables of file descriptors, shares.
+//! The plan of a run, decided before it starts: threads, tables of file descriptors, shares.
 
-use super::SwarmError;
-use super::args::{CommonArgs, CrowdArgs, PaceArgs, SourceSpread};
-use super::target::Target;
-use super::wire::Kind;
-use crate::os::descriptors::FdTables;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Descriptors of a table that are not a member's: standard streams, epoll, copies, `/proc`.
+use super::SwarmError;
+use super::args::{CommonArgs, CrowdArgs, PaceArgs, SourceSpread};
+use super::target::{ForeignHosts, Target};
+use super::wire::TrackedKind;
+use crate::os::descriptors::FdTables;
+
+/// Descriptors of a table that are not members: standard streams, epoll, copies, `/proc`.
 const RESERVED_FDS: u64 = 64;
-/// Members a thread takes at most, however high `RLIMIT_NOFILE` is.
+/// Maximum number of members of a thread, however high `RLIMIT_NOFILE` is.
 const MAX_MEMBERS_PER_THREAD: u64 = 4_000_000;
-/// Handshakes in flight over all threads, unless the command line says otherwise: well under the
-/// usual `somaxconn` of 4,096, since Linux drops what finds the accept queue full.
+/// Default number of handshakes in flight over all threads: well below the usual `somaxconn` of
+/// 4,096, since Linux drops connections that find the accept queue full.
 const CONNECT_WINDOW: u32 = 512;
+/// Minimum of the default number of handshakes in flight per thread.
 const MIN_CONNECT_WINDOW: u32 = 8;
 
-/// What the members do once they are connected.
+/// What the members do after they have connected.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Activity {
+pub(super) enum Workload {
     Idle { hold: Duration },
     Fanout(Pace),
     Slow { pace: Pace, percent: u8 },
@@ -28,7 +30,7 @@ pub(super) enum Activity {
     Storm,
 }
 
-impl Activity {
+impl Workload {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Idle { .. } => "idle",
@@ -41,7 +43,7 @@ impl Activity {
     }
 }
 
-/// `total` events, the n-th due after n / `per_second` seconds.
+/// `total` events. The n-th event is due after n / `per_second` seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pace {
     pub(super) per_second: f64,
@@ -63,28 +65,28 @@ impl Pace {
         }
     }
 
-    /// Events that the `thread`-th of `threads` owes once `elapsed` has passed.
+    /// Returns how many events of the `thread`-th of `threads` are due after `elapsed`.
     pub(super) fn due(&self, elapsed: Duration, thread: u64, threads: u64) -> u64 {
         let all = ((elapsed.as_secs_f64() * self.per_second) as u64 + 1).min(self.total);
         (all + threads - 1 - thread) / threads
     }
 
-    /// How many of all events are the `thread`-th thread's.
+    /// Returns how many of all events belong to the `thread`-th of `threads`.
     pub(super) fn share(&self, thread: u64, threads: u64) -> u64 {
         (self.total + threads - 1 - thread) / threads
     }
 }
 
-/// A run, decided.
+/// The plan of a run.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) target: Target,
-    pub(super) activity: Activity,
-    pub(super) kind: Kind,
+    pub(super) workload: Workload,
+    pub(super) kind: TrackedKind,
     pub(super) members: u32,
     pub(super) rooms: u16,
     pub(super) threads: u16,
-    pub(super) own_tables: bool,
+    pub(super) has_own_tables: bool,
     pub(super) spread_sources: bool,
     pub(super) connect_window: u32,
     pub(super) connect_rate: Option<f64>,
@@ -93,28 +95,33 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Decides a run of `crowd` under a limit of `file_limit` open files a table.
+    /// Plans a run of `crowd` with at most `file_limit` open files in each table.
     pub(super) fn new(
         common: &CommonArgs,
         crowd: &CrowdArgs,
-        activity: Activity,
+        workload: Workload,
         file_limit: u64,
     ) -> Result<Self, SwarmError> {
-        let target = Target::resolve(&common.url, common.i_own_this_server)?;
-        let kind = Kind::new(&common.kind).ok_or(SwarmError::Kind)?;
-        let (threads, own_tables) =
+        let foreign_hosts = if common.i_own_this_server {
+            ForeignHosts::Allow
+        } else {
+            ForeignHosts::Refuse
+        };
+        let target = Target::resolve(&common.url, foreign_hosts)?;
+        let kind = TrackedKind::new(&common.kind).ok_or(SwarmError::Kind)?;
+        let (threads, has_own_tables) =
             choose_threads(crowd.members, common.threads, common.fd_tables, file_limit)?;
         let window = (CONNECT_WINDOW / u32::from(threads)).max(MIN_CONNECT_WINDOW);
         let spread_sources =
             common.source_spread == SourceSpread::Auto && target.is_ipv4_loopback();
         Ok(Self {
             target,
-            activity,
+            workload,
             kind,
             members: crowd.members,
             rooms: u16::try_from(crowd.members).map_or(crowd.rooms, |m| crowd.rooms.min(m)),
             threads,
-            own_tables,
+            has_own_tables,
             spread_sources,
             connect_window: common.connect_window.unwrap_or(window),
             connect_rate: common.connect_rate.map(f64::from),
@@ -123,22 +130,22 @@ impl Plan {
         })
     }
 
-    /// The members, by their number in the whole swarm, of one thread.
+    /// Returns the members of one thread, by their numbers in the whole swarm.
     pub(super) fn share(&self, thread: u16) -> Range<u32> {
         let bound =
             |thread: u64| (u64::from(self.members) * thread / u64::from(self.threads)) as u32;
         bound(thread.into())..bound(u64::from(thread) + 1)
     }
 
-    /// The room of a member.
+    /// Returns the room of a member.
     pub(super) fn room_of(&self, member: u32) -> u16 {
         (member % u32::from(self.rooms)) as u16
     }
 
-    /// Whether a member stops reading: evenly spread, and the same share in every run.
+    /// Whether a member stops reading. Such members are evenly spread, and the same in every run.
     pub(super) fn is_slow(&self, member: u32) -> bool {
-        match self.activity {
-            Activity::Slow { percent, .. } => {
+        match self.workload {
+            Workload::Slow { percent, .. } => {
                 let before = u64::from(member) * u64::from(percent) / 100;
                 let after = (u64::from(member) + 1) * u64::from(percent) / 100;
                 after > before
@@ -147,16 +154,16 @@ impl Plan {
         }
     }
 
-    /// The member that only watches a flood: the last one.
+    /// Returns the member that only watches a flood, which is the last one.
     pub(super) fn bystander(&self) -> Option<u32> {
-        matches!(self.activity, Activity::Ingest { .. }).then(|| self.members - 1)
+        matches!(self.workload, Workload::Ingest { .. }).then(|| self.members - 1)
     }
 
-    /// Reactions of one room whose times are kept, to know how stale it looks.
+    /// Returns how many reactions of a room have their times recorded, for the latency.
     pub(super) fn timeline_entries(&self) -> usize {
         const MAX_ENTRIES: u64 = 16 << 20;
-        let total = match self.activity {
-            Activity::Fanout(pace) | Activity::Slow { pace, .. } => pace.total,
+        let total = match self.workload {
+            Workload::Fanout(pace) | Workload::Slow { pace, .. } => pace.total,
             _ => return 0,
         };
         let rooms = u64::from(self.rooms);
@@ -166,13 +173,13 @@ impl Plan {
 }
 
 impl PaceArgs {
-    /// The pace that the command line describes.
+    /// Returns the pace that the command line describes.
     pub(super) fn pace(&self) -> Pace {
         Pace::new(self.rate, self.seconds)
     }
 }
 
-/// How many threads, and whether each has its own table.
+/// Returns the number of threads, and whether each has its own table.
 fn choose_threads(
     members: u32,
     threads: Option<u16>,
@@ -183,11 +190,11 @@ fn choose_threads(
     let per_table = file_limit
         .saturating_sub(RESERVED_FDS)
         .clamp(1, MAX_MEMBERS_PER_THREAD);
-    let own_tables = match tables {
+    let has_own_tables = match tables {
         Some(tables) => tables == FdTables::PerThread,
         None => members > per_table && cfg!(target_os = "linux"),
     };
-    let needed = if own_tables {
+    let needed = if has_own_tables {
         members.div_ceil(per_table)
     } else {
         1
@@ -196,7 +203,7 @@ fn choose_threads(
         Some(threads) => u64::from(threads),
         None => needed,
     };
-    if chosen < needed || (!own_tables && members > per_table) {
+    if chosen < needed || (!has_own_tables && members > per_table) {
         return Err(SwarmError::FileLimit {
             members,
             file_limit,
@@ -209,7 +216,7 @@ fn choose_threads(
         file_limit,
         threads_needed: needed,
     })?;
-    Ok((chosen, own_tables))
+    Ok((chosen, has_own_tables))
 }
 
 #[cfg(test)]
@@ -234,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_owes_everything_in_the_end_and_splits_evenly() {
+    fn a_pace_ends_with_all_events_due_and_splits_evenly() {
         let pace = Pace::new(1_000, 5);
         let late = Duration::from_secs(9);
         let owed: u64 = (0..3).map(|thread| pace.due(late, thread, 3)).sum();

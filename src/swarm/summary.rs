@@ -1,17 +1,21 @@
-//! What the conductor saw, turned into the report.
+//! Turns the conductor's samples into the report of a run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
 
 use super::board::Figures;
-use super::client::micros_histogram;
-use super::plan::{Activity, Plan};
+use super::member::micros_histogram;
+use super::plan::{Plan, Workload};
 use super::report::{
-    Exactness, Kernel, Load, Own, Percentiles, Report, Server, ServerLoad, Slow, Wave, growth_per,
-    per,
+    Exactness, KernelReport, LoadReport, OwnReport, Percentiles, RunReport, ServerLoadReport,
+    ServerReport, SlowReport, WaveReport, growth_per, per,
 };
 use super::sample::{KernelSample, ProcessSample};
 use super::worker::Tally;
-use std::time::{Duration, Instant};
 
-/// Everything that is sampled, at one moment.
+/// All samples of one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Moment {
     pub(super) at: Instant,
@@ -21,37 +25,75 @@ pub(super) struct Moment {
     pub(super) kernel: Option<KernelSample>,
 }
 
-/// A wave of connections as the conductor saw it.
+/// A wave of connections, as the conductor counted it.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct WaveOutcome {
     pub(super) opened: u64,
     pub(super) failed: u64,
     pub(super) hung: u64,
     pub(super) seconds: f64,
 }
 
-/// The measured phase as the conductor saw it.
+/// The measured phase, as the conductor sampled it.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct MeasuredLoad {
     pub(super) before: Moment,
     pub(super) after: Moment,
-    /// After those who did not read had their time to catch up.
+    /// The figures after the slow members had time to catch up.
     pub(super) end: Figures,
 }
 
-/// What the phases of a mode brought.
-pub(super) struct Outcome {
-    pub(super) connect: Connected,
+/// The samples of all phases of a mode.
+pub(super) struct RunOutcome {
+    /// Sampled before the first connection.
+    pub(super) start: Moment,
+    pub(super) connect: WaveOutcome,
+    /// Sampled after the first wave of connections.
     pub(super) connected: Moment,
-    pub(super) reconnect: Option<Connected>,
-    pub(super) measured: Option<Measured>,
+    pub(super) reconnect: Option<WaveOutcome>,
+    pub(super) measured: Option<MeasuredLoad>,
     pub(super) end: Figures,
+    /// The server's process.
     pub(super) pid: Option<u32>,
+    /// Why the run ended early.
+    pub(super) stopped_by: Option<String>,
 }
 
-impl Connected {
-    fn wave(&self, handshake: Percentiles) -> Wave {
-        Wave {
+/// The tallies of all workers, added up.
+struct TallySums {
+    /// Handshakes of the first wave and of the second wave.
+    handshakes: [Histogram<u32>; 2],
+    latency: Histogram<u32>,
+    reasons: BTreeMap<String, u64>,
+    longest_gap: Option<Duration>,
+}
+
+impl TallySums {
+    fn new(tallies: Vec<Tally>) -> Self {
+        let mut sums = Self {
+            handshakes: [micros_histogram(), micros_histogram()],
+            latency: micros_histogram(),
+            reasons: BTreeMap::new(),
+            longest_gap: None,
+        };
+        for tally in tallies {
+            // All histograms have the same bounds, so adding them can't fail.
+            for (sum, wave) in sums.handshakes.iter_mut().zip(&tally.handshakes) {
+                let _ = sum.add(wave);
+            }
+            let _ = sums.latency.add(&tally.latency);
+            for (reason, times) in tally.reasons {
+                *sums.reasons.entry(reason).or_default() += times;
+            }
+            sums.longest_gap = sums.longest_gap.max(tally.longest_gap);
+        }
+        sums
+    }
+}
+
+impl WaveOutcome {
+    fn wave(&self, handshake: Percentiles) -> WaveReport {
+        WaveReport {
             opened: self.opened,
             failed: self.failed,
             hung: self.hung,
@@ -66,57 +108,38 @@ impl Connected {
     }
 }
 
-impl Outcome {
-    pub(super) fn report(
-        &self,
-        plan: &Plan,
-        url: &str,
-        start: &Moment,
-        tallies: Vec<Tally>,
-        stopped_by: Option<String>,
-    ) -> Report {
-        let mut waves = [micros_histogram(), micros_histogram()];
-        let mut latency = micros_histogram();
-        let mut reasons = std::collections::BTreeMap::new();
-        let mut longest_gap = None;
-        for tally in tallies {
-            for (sum, wave) in waves.iter_mut().zip(&tally.handshakes) {
-                let _ = sum.add(wave);
-            }
-            let _ = latency.add(&tally.latency);
-            for (reason, times) in tally.reasons {
-                *reasons.entry(reason).or_default() += times;
-            }
-            longest_gap = longest_gap.max(tally.longest_gap);
-        }
-        let [first, second] = waves.map(|wave| Percentiles::of(&wave));
-        Report {
-            mode: plan.activity.name().to_owned(),
+impl RunOutcome {
+    /// Builds the report of a run against `url` from this outcome and the tallies of all workers.
+    pub(super) fn report(&self, plan: &Plan, url: &str, tallies: Vec<Tally>) -> RunReport {
+        let sums = TallySums::new(tallies);
+        let [first, second] = sums.handshakes.map(|wave| Percentiles::of(&wave));
+        RunReport {
+            mode: plan.workload.name().to_owned(),
             url: url.to_owned(),
             members: plan.members.into(),
             rooms: plan.rooms.into(),
             threads: plan.threads.into(),
-            own_fd_tables: plan.own_tables,
+            own_fd_tables: plan.has_own_tables,
             connect: self.connect.wave(first),
             reconnect: self.reconnect.as_ref().map(|wave| wave.wave(second)),
-            load: self.load(longest_gap),
-            latency: (!latency.is_empty()).then(|| Percentiles::of(&latency)),
-            server: self.server(start),
-            own: self.own(start),
-            kernel: self.kernel(start),
+            load: self.load(sums.longest_gap),
+            latency: (!sums.latency.is_empty()).then(|| Percentiles::of(&sums.latency)),
+            server: self.server(),
+            own: self.own(),
+            kernel: self.kernel(),
             slow: self.slow(plan),
-            exactness: self.exactness(plan, stopped_by.is_some()),
-            reasons,
-            stopped_by,
+            exactness: self.exactness(plan),
+            reasons: sums.reasons,
+            stopped_by: self.stopped_by.clone(),
         }
     }
 
-    fn load(&self, longest_gap: Option<Duration>) -> Option<Load> {
-        let Measured { before, after, .. } = self.measured.as_ref()?;
+    fn load(&self, longest_gap: Option<Duration>) -> Option<LoadReport> {
+        let MeasuredLoad { before, after, .. } = self.measured.as_ref()?;
         let seconds = (after.at - before.at).as_secs_f64();
         let frames = after.figures.frames - before.figures.frames;
         let bytes = after.figures.bytes - before.figures.bytes;
-        Some(Load {
+        Some(LoadReport {
             seconds,
             done: after.figures.done,
             done_per_second: per(after.figures.done, seconds),
@@ -128,20 +151,20 @@ impl Outcome {
         })
     }
 
-    fn server(&self, start: &Moment) -> Option<Server> {
-        let (before, connected) = (start.server?, self.connected.server?);
+    fn server(&self) -> Option<ServerReport> {
+        let (before, connected) = (self.start.server?, self.connected.server?);
         let load = self.measured.as_ref().and_then(|measured| {
             let (idle, loaded) = (measured.before.server?, measured.after.server?);
             let cpu_seconds = loaded.cpu_seconds - idle.cpu_seconds;
             let frames = measured.after.figures.frames - measured.before.figures.frames;
-            Some(ServerLoad {
+            Some(ServerLoadReport {
                 cpu_seconds,
                 rss_bytes: loaded.rss_bytes,
                 done_per_cpu_second: per(measured.after.figures.done, cpu_seconds),
                 frames_per_cpu_second: per(frames, cpu_seconds),
             })
         });
-        Some(Server {
+        Some(ServerReport {
             pid: self.pid?,
             rss_before_bytes: before.rss_bytes,
             rss_connected_bytes: connected.rss_bytes,
@@ -155,12 +178,12 @@ impl Outcome {
         })
     }
 
-    fn own(&self, start: &Moment) -> Option<Own> {
-        let (before, connected) = (start.own?, self.connected.own?);
+    fn own(&self) -> Option<OwnReport> {
+        let (before, connected) = (self.start.own?, self.connected.own?);
         let load_cpu_seconds = self.measured.as_ref().and_then(|measured| {
             Some(measured.after.own?.cpu_seconds - measured.before.own?.cpu_seconds)
         });
-        Some(Own {
+        Some(OwnReport {
             rss_bytes_per_connection: growth_per(
                 before.rss_bytes,
                 connected.rss_bytes,
@@ -170,23 +193,23 @@ impl Outcome {
         })
     }
 
-    fn kernel(&self, start: &Moment) -> Option<Kernel> {
-        let (before, connected) = (start.kernel?, self.connected.kernel?);
+    fn kernel(&self) -> Option<KernelReport> {
+        let (before, connected) = (self.start.kernel?, self.connected.kernel?);
         let opened = self.connect.opened;
-        Some(Kernel {
+        Some(KernelReport {
             slab_bytes_per_connection: growth_per(before.slab_bytes, connected.slab_bytes, opened),
             tcp_bytes_per_connection: growth_per(before.tcp_bytes, connected.tcp_bytes, opened),
         })
     }
 
-    fn slow(&self, plan: &Plan) -> Option<Slow> {
-        let Activity::Slow { .. } = plan.activity else {
+    fn slow(&self, plan: &Plan) -> Option<SlowReport> {
+        let Workload::Slow { .. } = plan.workload else {
             return None;
         };
-        let Measured { before, after, end } = self.measured.as_ref()?;
+        let MeasuredLoad { before, after, end } = self.measured.as_ref()?;
         let members = end.slow_exact + end.slow_wrong;
         let (idle, loaded) = (before.kernel?, after.kernel?);
-        Some(Slow {
+        Some(SlowReport {
             members,
             server_rss_bytes_per_member: match (before.server, after.server) {
                 (Some(idle), Some(loaded)) => {
@@ -201,7 +224,7 @@ impl Outcome {
         })
     }
 
-    fn exactness(&self, plan: &Plan, stopped: bool) -> Exactness {
+    fn exactness(&self, plan: &Plan) -> Exactness {
         let end = &self.end;
         let members = u64::from(plan.members);
         let connected = self.connect.is_whole(members)
@@ -209,12 +232,12 @@ impl Outcome {
                 .reconnect
                 .as_ref()
                 .is_none_or(|wave| wave.is_whole(members));
-        let judged = match plan.activity {
-            Activity::Fanout(_) | Activity::Slow { .. } | Activity::Ingest { .. } => {
+        let judged = match plan.workload {
+            Workload::Fanout(_) | Workload::Slow { .. } | Workload::Ingest { .. } => {
                 end.exact + end.slow_exact == members
             }
-            Activity::Churn(_) => end.started == end.opened,
-            Activity::Idle { .. } | Activity::Storm => true,
+            Workload::Churn(_) => end.started == end.opened,
+            Workload::Idle { .. } | Workload::Storm => true,
         };
         Exactness {
             exact: end.exact + end.slow_exact,
@@ -222,7 +245,11 @@ impl Outcome {
             over: end.over,
             decreased: end.decreased,
             lost: end.lost,
-            passed: connected && judged && !stopped && end.decreased == 0 && end.lost == 0,
+            passed: connected
+                && judged
+                && self.stopped_by.is_none()
+                && end.decreased == 0
+                && end.lost == 0,
         }
     }
 }

@@ -1,9 +1,21 @@
-//! Where the load goes: a `ws://` URL, resolved, and refused unless it is this machine.
+//! The target of the load: a `ws://` URL, which must resolve to this machine unless other hosts are
+//! allowed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use tungstenite::http::Uri;
 
 use super::SwarmError;
 use super::wire;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use tungstenite::http::Uri;
+
+/// Whether the target may be another machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForeignHosts {
+    /// The target must be loopback.
+    Refuse,
+    /// The target may be any machine.
+    Allow,
+}
 
 /// A server and the path of its room.
 #[derive(Debug, Clone)]
@@ -14,8 +26,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads and resolves `url`. Anything but loopback is refused unless `foreign_allowed`.
-    pub(super) fn resolve(url: &str, foreign_allowed: bool) -> Result<Self, SwarmError> {
+    /// Parses and resolves `url`.
+    pub(super) fn resolve(url: &str, foreign_hosts: ForeignHosts) -> Result<Self, SwarmError> {
         let bad = |reason: &str| SwarmError::Url {
             url: url.to_owned(),
             reason: reason.to_owned(),
@@ -25,7 +37,7 @@ impl Target {
             .map_err(|error: tungstenite::http::uri::InvalidUri| bad(&error.to_string()))?;
         match uri.scheme_str() {
             Some("ws") => {}
-            Some("wss") => return Err(bad("TLS is not spoken here, use ws://")),
+            Some("wss") => return Err(bad("TLS is not supported, use ws://")),
             _ => return Err(bad("it must start with ws://")),
         }
         let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
@@ -39,7 +51,7 @@ impl Target {
         let address = *addresses
             .first()
             .ok_or_else(|| bad("its host has no address"))?;
-        if !address.ip().to_canonical().is_loopback() && !foreign_allowed {
+        if !address.ip().to_canonical().is_loopback() && foreign_hosts == ForeignHosts::Refuse {
             return Err(SwarmError::Foreign(address));
         }
         Ok(Self {
@@ -52,13 +64,13 @@ impl Target {
         })
     }
 
-    /// Whether source addresses can be spread: both ends are IPv4 loopback.
+    /// Whether both ends are IPv4 loopback, so that source addresses can be spread.
     pub(super) fn is_ipv4_loopback(&self) -> bool {
         matches!(self.address.ip(), IpAddr::V4(ip) if ip.is_loopback())
     }
 
-    /// One upgrade request a room. A sole room is the URL's; of several, each gets `-N` at the end
-    /// of its path.
+    /// Returns an upgrade request for each room. A single room has the path of the URL. With
+    /// several rooms, `-N` is added to the path.
     pub(super) fn requests(&self, rooms: u16) -> Vec<Vec<u8>> {
         if rooms == 1 {
             return vec![wire::request(&self.authority, &self.path)];
@@ -73,8 +85,8 @@ impl Target {
     }
 }
 
-/// The source address of the `serial`-th block of connections: 127.0.1.0 and up, which leaves
-/// 127.0.0.1 to others, and starts again when 127.0.0.0/8 is used up.
+/// Returns the source address of the `serial`-th block of connections. Addresses start at
+/// 127.0.1.0, which leaves 127.0.0.1 to other programs, and start again at the end of 127.0.0.0/8.
 pub(super) fn source_address(serial: u64) -> Ipv4Addr {
     const FIRST: u32 = u32::from_be_bytes([127, 0, 1, 0]);
     const LAST: u32 = u32::from_be_bytes([127, 255, 254, 255]);
@@ -87,17 +99,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_passes_and_others_need_a_word() {
+    fn only_loopback_is_accepted_unless_foreign_hosts_are_allowed() {
         let url = "ws://127.0.0.1:1999/parties/main/talk";
-        let target = Target::resolve(url, false).unwrap();
+        let target = Target::resolve(url, ForeignHosts::Refuse).unwrap();
         assert_eq!(target.address, "127.0.0.1:1999".parse().unwrap());
         assert!(target.is_ipv4_loopback());
-        assert!(Target::resolve("ws://[::1]:1999/x", false).is_ok());
+        assert!(Target::resolve("ws://[::1]:1999/x", ForeignHosts::Refuse).is_ok());
         assert!(matches!(
-            Target::resolve("ws://192.0.2.1/x", false),
+            Target::resolve("ws://192.0.2.1/x", ForeignHosts::Refuse),
             Err(SwarmError::Foreign(_))
         ));
-        assert!(Target::resolve("ws://192.0.2.1/x", true).is_ok());
+        assert!(Target::resolve("ws://192.0.2.1/x", ForeignHosts::Allow).is_ok());
     }
 
     #[test]
@@ -109,13 +121,17 @@ mod tests {
             "ws://",
             "127.0.0.1:1999",
         ] {
-            assert!(Target::resolve(bad, false).is_err(), "{bad}");
+            assert!(Target::resolve(bad, ForeignHosts::Refuse).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn rooms_are_numbered_in_front_of_the_query() {
-        let target = Target::resolve("ws://127.0.0.1:1/parties/main/talk?a=b", false).unwrap();
+    fn room_numbers_precede_the_query() {
+        let target = Target::resolve(
+            "ws://127.0.0.1:1/parties/main/talk?a=b",
+            ForeignHosts::Refuse,
+        )
+        .unwrap();
         let requests = target.requests(2);
         assert!(requests[1].starts_with(b"GET /parties/main/talk-1?a=b HTTP/1.1\r\n"));
         assert!(target.requests(1)[0].starts_with(b"GET /parties/main/talk?a=b HTTP/1.1\r\n"));

@@ -1,29 +1,31 @@
-//! The wire without sockets: frames and counts of a server, requests and frames of a client.
+//! The protocol without sockets: a server's frames and counts, a client's requests and frames.
 
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io::Cursor;
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Longest message that is taken from a server, in bytes.
+/// Maximum size of a server's message, in bytes.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 20;
-/// Longest head of a handshake's answer, in bytes.
+/// Maximum size of the head of a handshake's response, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Most headers in a handshake's answer.
+/// Maximum number of headers in a handshake's response.
 const MAX_HEADERS: usize = 64;
-/// One key for all connections: it proves that the server computed the answer, which needs no secret.
+/// The key of all connections. It proves that the server computed its response, so it need not be
+/// secret.
 const KEY: &str = "b3ZhdGlvbi1zd2FybS1rZQ==";
 
-/// Why a connection is of no use any more.
+/// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum WireError {
-    #[error("the answer to the handshake is no HTTP/1.1: {0}")]
+    #[error("the response to the handshake is not HTTP/1.1: {0}")]
     Head(String),
-    #[error("the handshake was answered with status {0}")]
+    #[error("the response to the handshake has status {0}")]
     Status(u16),
-    #[error("the handshake was answered with a wrong Sec-WebSocket-Accept")]
+    #[error("the response to the handshake has a wrong Sec-WebSocket-Accept")]
     Accept,
     #[error("a frame breaks RFC 6455: {0}")]
     Frame(&'static str),
@@ -35,7 +37,7 @@ pub(super) enum WireError {
     Closed(u16),
 }
 
-/// The upgrade request for one room.
+/// Returns the upgrade request for one room.
 pub(super) fn request(authority: &str, path: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -44,12 +46,12 @@ pub(super) fn request(authority: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What the server must answer in `Sec-WebSocket-Accept`.
+/// Returns the value of `Sec-WebSocket-Accept` that the server must send.
 pub(super) fn accept_key() -> String {
     derive_accept_key(KEY.as_bytes())
 }
 
-/// Reads the answer to [`request`]: its length in bytes once it is whole and right.
+/// Parses the response to [`request`]. Returns its length in bytes; `None` if it is incomplete.
 pub(super) fn response_head(bytes: &[u8], accept: &str) -> Result<Option<usize>, WireError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
@@ -61,11 +63,11 @@ pub(super) fn response_head(bytes: &[u8], accept: &str) -> Result<Option<usize>,
         Ok(httparse::Status::Partial) => Ok(None),
         Ok(httparse::Status::Complete(length)) => match response.code {
             Some(101) => {
-                let right = response.headers.iter().any(|header| {
+                let has_accept = response.headers.iter().any(|header| {
                     header.name.eq_ignore_ascii_case("sec-websocket-accept")
                         && header.value == accept.as_bytes()
                 });
-                right.then_some(Some(length)).ok_or(WireError::Accept)
+                has_accept.then_some(Some(length)).ok_or(WireError::Accept)
             }
             status => Err(WireError::Status(status.unwrap_or(0))),
         },
@@ -80,11 +82,12 @@ pub(super) struct ServerFrame<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// Takes one frame from the front of `bytes`: the frame and its length, or `None` until it is whole.
+/// Parses one frame at the front of `bytes`. Returns the frame and its length; `None` if the frame
+/// is incomplete.
 pub(super) fn server_frame(bytes: &[u8]) -> Result<Option<(ServerFrame<'_>, usize)>, WireError> {
     let mut cursor = Cursor::new(bytes);
     let Some((header, length)) =
-        FrameHeader::parse(&mut cursor).map_err(|_| WireError::Frame("bad header"))?
+        FrameHeader::parse(&mut cursor).map_err(|_| WireError::Frame("the header is invalid"))?
     else {
         return Ok(None);
     };
@@ -98,7 +101,7 @@ pub(super) fn server_frame(bytes: &[u8]) -> Result<Option<(ServerFrame<'_>, usiz
         header.opcode,
         OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_))
     ) {
-        return Err(WireError::Frame("a reserved opcode"));
+        return Err(WireError::Frame("the opcode is reserved"));
     }
     let is_control = matches!(header.opcode, OpCode::Control(_));
     if is_control && (length > 125 || !header.is_final) {
@@ -122,7 +125,7 @@ pub(super) fn server_frame(bytes: &[u8]) -> Result<Option<(ServerFrame<'_>, usiz
     }))
 }
 
-/// Appends one masked frame of a client whose payload is at most 125 bytes.
+/// Appends a masked frame of a client. Its payload has at most 125 bytes.
 pub(super) fn push_masked(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mask: [u8; 4]) {
     debug_assert!(payload.len() <= 125);
     out.extend([0x80 | u8::from(opcode), 0x80 | payload.len() as u8]);
@@ -130,8 +133,8 @@ pub(super) fn push_masked(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mas
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
 }
 
-/// Whether a message says how many are here, and so no counts: `{"$here":7}`, which members are told
-/// that ask for it.
+/// Whether a message says how many members are present instead of counts, as in `{"$here":7}`. Only
+/// presence subscribers receive such messages.
 pub(super) fn is_presence(message: &[u8]) -> bool {
     let members = message
         .strip_prefix(br#"{"$here":"#)
@@ -139,16 +142,16 @@ pub(super) fn is_presence(message: &[u8]) -> bool {
     members.is_some_and(|members| !members.is_empty() && members.iter().all(u8::is_ascii_digit))
 }
 
-/// The kind of reaction that a swarm sends and follows.
+/// The kind of reaction that the swarm sends and follows.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct TrackedKind {
     name: String,
     sole_count: Vec<u8>,
     message: Vec<u8>,
 }
 
-impl Kind {
-    /// A kind whose reaction fits into a frame of at most 125 bytes, else `None`.
+impl TrackedKind {
+    /// Returns `None` if a reaction of this kind doesn't fit into a frame of 125 bytes.
     pub(super) fn new(name: &str) -> Option<Self> {
         let json = serde_json::Value::from(name).to_string();
         let message = format!(r#"{{"kind":{json}}}"#).into_bytes();
@@ -159,19 +162,20 @@ impl Kind {
         })
     }
 
-    /// One masked reaction.
+    /// Returns a masked reaction.
     pub(super) fn reaction(&self, mask: [u8; 4]) -> Vec<u8> {
         let mut frame = Vec::with_capacity(self.reaction_bytes());
         push_masked(&mut frame, OpCode::Data(Data::Text), &self.message, mask);
         frame
     }
 
-    /// Length of one masked reaction on the wire.
+    /// Returns the length of a masked reaction on the wire, in bytes.
     pub(super) fn reaction_bytes(&self) -> usize {
         6 + self.message.len()
     }
 
-    /// Whole masked reactions, each with another mask, of at most `bytes` bytes but at least one.
+    /// Returns as many whole masked reactions as fit into `bytes`, but at least one. Each has
+    /// another mask.
     pub(super) fn reactions(&self, bytes: usize) -> Vec<u8> {
         let whole = (bytes / self.reaction_bytes()).max(1);
         let mut frames = Vec::with_capacity(whole * self.reaction_bytes());
@@ -184,7 +188,7 @@ impl Kind {
         frames
     }
 
-    /// How often this kind was counted, according to a message of counts.
+    /// Returns the count of this kind in a message of counts.
     pub(super) fn count(&self, message: &[u8]) -> Result<u64, WireError> {
         match self.sole_count(message) {
             Some(count) => Ok(count),
@@ -193,7 +197,7 @@ impl Kind {
         }
     }
 
-    /// The everyday case: the message is `{"KIND":123}` to the byte.
+    /// Parses the most frequent case, in which the message is exactly `{"KIND":123}`.
     fn sole_count(&self, message: &[u8]) -> Option<u64> {
         let digits = message
             .strip_prefix(self.sole_count.as_slice())?
@@ -218,7 +222,7 @@ impl Kind {
     }
 }
 
-/// Walks over an object of counts and keeps the last value of one key.
+/// Visits an object of counts and returns the last value of one key.
 struct CountOf<'a>(&'a str);
 
 impl<'de> Visitor<'de> for CountOf<'_> {
@@ -245,12 +249,12 @@ impl<'de> Visitor<'de> for CountOf<'_> {
 mod tests {
     use super::*;
 
-    fn kind() -> Kind {
-        Kind::new("swarm").unwrap()
+    fn kind() -> TrackedKind {
+        TrackedKind::new("swarm").unwrap()
     }
 
     #[test]
-    fn counts_of_the_sole_kind_and_among_others() {
+    fn a_count_is_found_alone_and_among_others() {
         let kind = kind();
         assert_eq!(kind.count(b"{}"), Ok(0));
         assert_eq!(kind.count(br#"{"swarm":0}"#), Ok(0));
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_are_here_is_no_counts() {
+    fn presence_messages_are_told_from_counts() {
         assert!(is_presence(br#"{"$here":7}"#));
         for counts in [
             "{}",
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_object_of_counts() {
+    fn messages_other_than_counts_are_refused() {
         let kind = kind();
         for bad in [
             "",
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_taken_whole_at_every_split() {
+    fn frames_are_parsed_only_when_complete() {
         let bytes = b"\x81\x0c{\"swarm\":12}\x89\x01p";
         for cut in 0..14 {
             assert_eq!(server_frame(&bytes[..cut]), Ok(None), "{cut}");
@@ -327,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_checked() {
+    fn the_response_to_the_handshake_is_checked() {
         let accept = accept_key();
         let head = format!("HTTP/1.1 101 x\r\nsec-websocket-accept: {accept}\r\n\r\n");
         assert_eq!(
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn reactions_differ_in_their_masks_alone() {
+    fn reactions_differ_only_in_their_masks() {
         let kind = kind();
         assert_eq!(kind.reaction_bytes(), 22);
         let frames = kind.reactions(64 << 10);
@@ -356,9 +360,9 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_bounded() {
-        assert!(Kind::new("").is_none());
-        assert!(Kind::new(&"x".repeat(114)).is_some());
-        assert!(Kind::new(&"x".repeat(115)).is_none());
+    fn kinds_have_a_length_limit() {
+        assert!(TrackedKind::new("").is_none());
+        assert!(TrackedKind::new(&"x".repeat(114)).is_some());
+        assert!(TrackedKind::new(&"x".repeat(115)).is_none());
     }
 }

@@ -38,7 +38,8 @@ pub(super) struct Resource {
     pub(super) remedies: fn(&MachineLimits, &Setup, u64) -> Vec<Remedy>,
 }
 
-/// All resources. Of two that allow equally many connections, the report shows the first one first.
+/// All resources. The report keeps this order among resources that allow the same number of
+/// connections.
 pub(super) const RESOURCES: [Resource; 11] = [
     descriptors::NOFILE,
     descriptors::NR_OPEN,
