@@ -195,7 +195,7 @@ mod threads {
 
     /// How many threads a server needs, according to the doctor: read where no thread is left.
     fn needed_threads(reactors: &str) -> usize {
-        let machine = still_machine();
+        let machine = frozen_machine();
         let root = machine.path();
         fs::write(root.join("proc/self/cgroup"), "0::/\n").unwrap();
         fs::create_dir_all(root.join("sys/fs/cgroup")).unwrap();
