@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::SwarmError;
 use super::board::{Board, Figures, RunPhase};
+use super::error::SwarmError;
 use super::plan::{Plan, Workload};
 use super::report::RunReport;
 use super::sample::{KernelSample, ProcessSample};

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::SwarmError;
 use super::args::{CommonArgs, CrowdArgs, PaceArgs, SourceSpread};
+use super::error::SwarmError;
 use super::target::{ForeignHosts, Target};
 use super::wire::TrackedKind;
 use crate::os::descriptors::FdTables;

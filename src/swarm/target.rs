@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use tungstenite::http::Uri;
 
-use super::SwarmError;
+use super::error::SwarmError;
 use super::wire;
 
 /// Whether the target may be another machine.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::args::SuiteArgs;
 use super::super::report::RunReport;
 use super::super::table::whole;
-use super::YARDSTICK;
+use super::server::YARDSTICK;
 
 /// The reports of one server over all rounds.
 #[derive(Debug, Default)]

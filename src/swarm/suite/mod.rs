@@ -6,22 +6,21 @@
 //! next round begins, so that a machine that becomes slower affects all servers.
 
 mod comparison;
+mod note;
 mod server;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::SwarmError;
 use super::args::SuiteArgs;
+use super::error::SwarmError;
 use super::report::RunReport;
 use crate::os::meminfo;
 use comparison::{Comparison, Row, Trials, with_ratios};
+use note::note;
 use server::{Contestant, build, contestants, start};
-
-/// The name of the bare loop, to which the other servers are compared.
-const YARDSTICK: &str = "bare";
 
 /// Runs the suite and writes its table to `out`.
 pub(super) fn run(args: &SuiteArgs, out: &mut impl io::Write) -> Result<(), SwarmError> {
@@ -92,11 +91,6 @@ fn run_trials(
         }
     }
     Ok(trials)
-}
-
-fn note(text: &str) {
-    // If stderr is closed, there is no reader for the note.
-    let _ = writeln!(io::stderr(), "suite: {text}");
 }
 
 /// Runs one trial. Returns `None` if the server doesn't start, or if the load generator has no

@@ -6,9 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::SwarmError;
 use super::super::args::SuiteArgs;
-use super::{YARDSTICK, note};
+use super::super::error::SwarmError;
+use super::note::note;
+
+/// The name of the bare loop, to which the other servers are compared.
+pub(super) const YARDSTICK: &str = "bare";
 
 /// Maximum time until a server listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);

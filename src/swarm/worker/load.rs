@@ -1,46 +1,16 @@
 //! The load that a worker sends: paced reactions, replaced members, and floods.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::board::RunPhase;
 use super::super::flood::Flood;
 use super::super::member::MemberState;
-use super::super::plan::{Pace, Plan, Workload};
-use super::{LONGEST_SLEEP, Worker};
+use super::super::plan::{Pace, Workload};
+use super::event_loop::{LONGEST_SLEEP, Worker};
 
 /// Minimum sleep of a worker between two events of a pace.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
-
-/// The longest time in which the bystander saw no change of the count.
-#[derive(Debug)]
-pub(super) struct BystanderGap {
-    pub(super) member: usize,
-    pub(super) since: Option<Instant>,
-    pub(super) longest: Duration,
-}
-
-impl BystanderGap {
-    /// Returns `None` if the bystander isn't in this worker's share of the members.
-    pub(super) fn new(plan: &Plan, share: &Range<u32>) -> Option<Self> {
-        let bystander = plan.bystander().filter(|member| share.contains(member))?;
-        Some(Self {
-            member: (bystander - share.start) as usize,
-            since: None,
-            longest: Duration::ZERO,
-        })
-    }
-
-    /// Records a change of the count.
-    pub(super) fn end_gap(&mut self) {
-        if let Some(since) = self.since {
-            let now = Instant::now();
-            self.longest = self.longest.max(now - since);
-            self.since = Some(now);
-        }
-    }
-}
 
 impl Worker {
     /// Calls `one` for each event of a pace that is due, until it returns false.
