@@ -29,7 +29,7 @@ use crate::protocol::http::request::Request;
 use crate::protocol::http::{Origins, Response, encode_stream_head, path_of, sse};
 use crate::reactor::{Admission, App, Connections, Message, Next, ReactorMetrics, Verdict};
 use crate::rooms::Shared;
-use crate::store::Store;
+use crate::store::{Problem, Store};
 use crate::web::Dashboard;
 use guard::Guard;
 use history::{History, Range};
@@ -62,6 +62,8 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// The counts.
     pub store: Arc<Store>,
+    /// Describes a problem of the store to the operator.
+    pub(crate) describe_problem: fn(&Problem) -> String,
 }
 
 /// The application.
@@ -152,7 +154,8 @@ impl Admin {
     /// Why this server should not be sent to, if it shouldn't.
     fn troubles(&self) -> Vec<String> {
         let problems = self.sources.store.status().problems.into_iter();
-        let mut troubles: Vec<String> = problems.map(|problem| problem.message).collect();
+        let describe = self.sources.describe_problem;
+        let mut troubles: Vec<String> = problems.map(|problem| describe(&problem)).collect();
         let admission = self.sources.admission.trouble(Instant::now());
         troubles.extend(admission.map(str::to_owned));
         troubles

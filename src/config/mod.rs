@@ -27,7 +27,7 @@ use crate::rooms::{
 };
 use crate::store::format::MAX_KIND_BYTES;
 use crate::store::{
-    DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, DEFAULT_MAX_SPARE_BYTES, MAX_FILE_BYTES,
+    DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_OVERFLOW_BYTES, DEFAULT_MAX_ROOMS, MAX_FILE_BYTES,
     MIN_FILE_BYTES,
 };
 
@@ -112,7 +112,7 @@ pub struct ServeArgs {
 
     /// The most memory for rooms and kinds that the snapshot has no place for while it can't
     /// grow, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_SPARE_BYTES,
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_OVERFLOW_BYTES,
           value_parser = value_parser!(u64).range(0..=MAX_FILE_BYTES / 2))]
     pub max_spare_bytes: u64,
 

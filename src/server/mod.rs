@@ -20,7 +20,7 @@ use signal_hook::iterator::Signals;
 use thiserror::Error;
 
 use crate::admin::{self, AdminError, Sources};
-use crate::config::{FdTables, ServeArgs, optional_ms};
+use crate::config::{FdTables, ServeArgs, advice, optional_ms};
 use crate::doctor;
 use crate::os::{descriptors, memory};
 use crate::protocol::http::Origins;
@@ -29,27 +29,32 @@ use crate::reactor::{
     ReactorMetrics, Seed, SocketOptions, bind,
 };
 use crate::rooms::{Pressure, RoomLimits, RoomTable, Rooms, Router, Shared};
-use crate::store::{OpenError, OpenReport, Store, StoreLimits};
+use crate::store::{CloseError, OpenError, OpenReport, Store, StoreLimits};
 use crate::web::{PageSettings, Pages};
 
 mod flusher;
+mod grower;
+mod problems;
 
 /// Why the server can't run. Each kind has its own exit code.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The snapshot can't be opened.
-    #[error(transparent)]
+    #[error("{}", advice::snapshot::open_error(.0))]
     Snapshot(#[from] OpenError),
     /// An address can't be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The snapshot can't be saved whole at the end.
-    #[error("snapshot {path}: can't save all of it: {source}")]
+    #[error(
+        "snapshot {path}: can't save all of it: {}",
+        advice::snapshot::close_error(source)
+    )]
     Close {
         /// The file.
         path: PathBuf,
         /// What is in the way.
-        source: io::Error,
+        source: CloseError,
     },
     /// The admin side can't be had.
     #[error(transparent)]
@@ -140,8 +145,8 @@ pub fn serve(
         ended("the flusher panicked"),
     )
     .map_err(system("start the flusher"))?;
-    let watcher = flusher::spawn_watcher(&store, ended("the watcher panicked"))
-        .map_err(system("start the watcher"))?;
+    let grower =
+        grower::spawn(&store, ended("the grower panicked")).map_err(system("start the grower"))?;
     let moved: Vec<Vec<RawFd>> = seeds.iter().map(Seed::descriptors).collect();
     let (left, leavers) = channel();
     let mut starts = Vec::new();
@@ -191,6 +196,7 @@ pub fn serve(
                 metrics: metrics.clone(),
                 admission: Arc::clone(&admission),
                 store: Arc::clone(&store),
+                describe_problem: advice::snapshot::problem,
             })
         })
         .transpose()
@@ -212,9 +218,9 @@ pub fn serve(
         admin.stop();
     }
     store.stop_waiting();
-    let closed = match (flusher.join(), watcher.join()) {
+    let closed = match (flusher.join(), grower.join()) {
         (Ok(()), Ok(())) => store.close(),
-        _ => Err(io::Error::other("the flusher or the watcher panicked")),
+        _ => Err(io::Error::other("the flusher or the grower panicked").into()),
     };
     report(&metrics);
     remove_sockets(&addresses);
@@ -229,7 +235,7 @@ fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
     let limits = StoreLimits {
         max_file_bytes: args.snapshot_max_bytes,
         max_rooms: args.max_rooms,
-        max_spare_bytes: args.max_spare_bytes,
+        max_overflow_bytes: args.max_spare_bytes,
     };
     let Some(path) = args.snapshot_path() else {
         return Store::anonymous(&limits);
@@ -253,7 +259,7 @@ fn log_opened(path: &Path, report: &OpenReport) {
             damage = %salvaged.damage,
             lost_counts = salvaged.lost_counts,
             original = %salvaged.original.display(),
-            "it was damaged; what is provably whole was salvaged"
+            "snapshot salvaged"
         );
     }
     tracing::info!(
@@ -264,7 +270,7 @@ fn log_opened(path: &Path, report: &OpenReport) {
         restored_counts = report.restored_counts,
         finished_resets = report.finished_resets,
         leftovers = report.leftovers,
-        "opened"
+        "snapshot opened"
     );
 }
 

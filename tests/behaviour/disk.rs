@@ -169,7 +169,7 @@ fn on_a_full_disk_everything_is_counted_and_nothing_lost_when_space_returns() {
 
     fs::remove_file(&ballast).unwrap();
     eventually("it says that all is well", || {
-        server.log().contains("is well again")
+        server.log().contains("snapshot recovered")
     });
     assert_eq!(ask(&admin, "/readyz").status, 200);
     assert_eq!(metric(&admin, "ovation_unsaved_records"), 0.0);
@@ -203,7 +203,7 @@ fn a_disk_that_fails_is_named_and_tried_again() {
             member.react("love");
             member.wait_for(|counts| counts.of("love") == count);
             let log = server.log();
-            log.contains("can't be written to the disk") && log.contains("is well again")
+            log.contains("can't be written to the disk") && log.contains("snapshot recovered")
         },
     );
     let log = server.log();
@@ -359,7 +359,7 @@ fn a_hang_is_told() -> bool {
     other.wait_for(|now| now.of("clap") == counts.of("clap") + 1);
     eventually("it is over", || {
         member.react("love");
-        server.log().contains("is well again")
+        server.log().contains("snapshot recovered")
     });
     true
 }
@@ -395,7 +395,7 @@ fn a_damaged_snapshot_is_refused_and_salvaged_when_asked() {
     let server = Server::start_in(home.path(), &["--salvage"]);
     let log = server.log();
     assert!(
-        log.contains("was salvaged") && log.contains(".damaged-1"),
+        log.contains("snapshot salvaged") && log.contains(".damaged-1"),
         "{log}"
     );
     assert_eq!(
