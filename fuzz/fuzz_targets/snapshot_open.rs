@@ -11,14 +11,11 @@ use std::fs;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use ovation::store::format::{CELL_BYTES, Cell, CellId, encode_counter, encode_room};
+use ovation::store::format::{Cell, CellId, encode_counter, encode_room};
 use ovation::store::{
     MIN_FILE_BYTES, OpenError, RoomContents, RoomId, Snapshot, Store, StoreLimits,
 };
 use tempfile::TempDir;
-
-/// Number of the first cell that can hold a record.
-const FIRST_RECORD: u32 = 64;
 
 thread_local! {
     static DIRECTORY: RefCell<TempDir> = RefCell::new(directory());
@@ -71,7 +68,7 @@ fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
             0 => cells.extend(encode_room("main", &text(a)).unwrap()),
             1 => {
                 let kind = text(b % 4);
-                let room = RoomId::at(CellId::new(FIRST_RECORD + u32::from(a % 32)));
+                let room = RoomId::at(CellId::FIRST_RECORD + u32::from(a % 32));
                 cells.push(encode_counter(room, b / 4, &kind, u64::from(c)).unwrap());
             }
             2 => cells.push(Cell::default()),
@@ -85,7 +82,7 @@ fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
     let mut file = whole(path, Ending::Killed);
     let words = cells.iter().take(MAX_CELLS).flatten();
     let records: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-    let first = FIRST_RECORD as usize * CELL_BYTES;
+    let first = CellId::FIRST_RECORD.byte_offset() as usize;
     file[first..first + records.len()].copy_from_slice(&records);
     file
 }
@@ -117,7 +114,11 @@ fuzz_target!(|bytes: &[u8]| {
         };
         fs::write(&path, &content).unwrap();
         let seen = Snapshot::open(&path);
-        assert_eq!(fs::read(&path).unwrap(), content, "reading has changed the file");
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            content,
+            "reading has changed the file"
+        );
         let rooms: Option<Vec<RoomContents>> = seen.ok().map(|it| it.contents().collect());
         match Store::open(&path, &limits()) {
             Err(error) => {
@@ -148,7 +149,11 @@ fn salvage(path: &Path, refusal: &OpenError, rooms: Option<&[RoomContents]>) {
     match Store::open_or_salvage(path, &limits()) {
         Err(_) => {
             assert!(!matches!(refusal, OpenError::Damaged { .. }), "{refusal}");
-            assert_eq!(fs::read(path).unwrap(), before, "a refusal has changed the file");
+            assert_eq!(
+                fs::read(path).unwrap(),
+                before,
+                "a refusal has changed the file"
+            );
         }
         Ok((store, report)) => {
             let salvaged = report.salvaged.unwrap();
