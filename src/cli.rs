@@ -103,7 +103,15 @@ fn explain(error: &ServeError) -> String {
     match error {
         ServeError::Bind(error) => advice::bind_error(error),
         ServeError::Admin(error) => advice::admin_error(error),
-        error => error.to_string(),
+        ServeError::Snapshot(error) => advice::snapshot::open_error(error),
+        ServeError::Close { path, source } => {
+            let reason = advice::snapshot::close_error(source);
+            format!(
+                "snapshot {}: can't save all of it: {reason}",
+                path.display()
+            )
+        }
+        ServeError::System { .. } | ServeError::Thread(_) => error.to_string(),
     }
 }
 

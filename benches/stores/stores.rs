@@ -1,5 +1,5 @@
-//! Four stores side by side: a reaction, a flush of 10,000 changed rooms, and opening a file of a
-//! million rooms. `cargo bench --manifest-path benches/stores/Cargo.toml`.
+//! Compares four stores: counting a reaction, flushing 10,000 changed rooms, and opening a file of a
+//! million rooms. Run `cargo bench --manifest-path benches/stores/Cargo.toml`.
 
 use std::fs;
 use std::hint::black_box;
@@ -12,7 +12,7 @@ use stores::{Counts, Failure, Log, Ovation, Redb, Sqlite};
 const ROOMS: u32 = 1_000_000;
 const DIRTY_ROOMS: u32 = 10_000;
 
-/// A million rooms with one count each.
+/// Makes a file of a million rooms with one count each.
 fn fill<S: Counts>(path: &Path) -> Result<(), Failure> {
     let mut store = S::open(path)?;
     for room in 0..ROOMS {
@@ -43,7 +43,7 @@ fn bench<S: Counts>(criterion: &mut Criterion) -> Result<(), Failure> {
     let memory = resident_bytes().saturating_sub(before);
     assert_eq!(store.get(123_456)?, 1);
     println!(
-        "{}: {ROOMS} rooms: opened in {took:.2?}, {:.1} B of the file and {:.1} B of memory a room",
+        "{}: {ROOMS} rooms: opened in {took:.2?}, {:.1} B of file and {:.1} B of memory per room",
         S::NAME,
         S::file_bytes(&path)? as f64 / f64::from(ROOMS),
         memory as f64 / f64::from(ROOMS),
@@ -70,7 +70,7 @@ fn bench<S: Counts>(criterion: &mut Criterion) -> Result<(), Failure> {
                     store.react(room * 97 % ROOMS);
                 }
                 let start = Instant::now();
-                store.flush().expect("it can be written");
+                store.flush().expect("the file can be written");
                 took += start.elapsed();
             }
             took

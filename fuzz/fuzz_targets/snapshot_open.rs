@@ -1,9 +1,9 @@
-//! Opening any file as a snapshot, the whole path: looking at it, a refusal that leaves it as it
-//! was, a salvage that leaves a whole file, and a store that works.
+//! Opens arbitrary files as snapshots: reading one changes nothing, a refusal leaves it as it was,
+//! salvage leaves a whole file, and an opened store works.
 //!
-//! The first byte says how the bytes are to be made into a file, so that the fuzzer gets further
-//! than the first check: as they are; as flipped bits of a whole file, closed or not; or as
-//! records whose checksums hold, whatever they say of each other.
+//! The first byte says how the other bytes become a file, so that the fuzzer gets past the first
+//! check: as they are; as flipped bits of a whole file, closed or not; or as records with right
+//! checksums, which may contradict each other.
 #![no_main]
 
 use std::cell::RefCell;
@@ -11,15 +11,17 @@ use std::fs;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use ovation::store::format::{CELL_BYTES, Cell, FIRST_CELL, encode_counter, encode_room};
-use ovation::store::{MIN_FILE_BYTES, OpenError, RoomContents, Snapshot, Store, StoreLimits};
+use ovation::store::format::{Cell, CellId, encode_counter, encode_room};
+use ovation::store::{
+    MIN_FILE_BYTES, OpenError, RoomContents, RoomId, Snapshot, Store, StoreLimits,
+};
 use tempfile::TempDir;
 
 thread_local! {
     static DIRECTORY: RefCell<TempDir> = RefCell::new(directory());
 }
 
-/// In memory where that can be had: every file is synced more than once.
+/// A directory in memory where possible, because every file is synced more than once.
 fn directory() -> TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).unwrap()
@@ -29,17 +31,24 @@ fn limits() -> StoreLimits {
     StoreLimits {
         max_file_bytes: 4 * MIN_FILE_BYTES,
         max_rooms: 1000,
-        max_spare_bytes: 4096,
+        max_overflow_bytes: 4096,
     }
 }
 
-/// A whole file with a room, and where its records begin.
-fn whole(path: &Path, is_closed: bool) -> Vec<u8> {
+/// How the server ended that wrote a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Closed,
+    Killed,
+}
+
+/// A whole file with a room.
+fn whole(path: &Path, ending: Ending) -> Vec<u8> {
     let (store, _) = Store::open(path, &limits()).unwrap();
-    let room = store.room("main", "talk").unwrap();
+    let room = store.room_or_create("main", "talk").unwrap();
     store.counter_of(room, "love").unwrap().add(7);
     store.flush().unwrap();
-    if is_closed {
+    if ending == Ending::Closed {
         store.close().unwrap();
     }
     drop(store);
@@ -48,9 +57,9 @@ fn whole(path: &Path, is_closed: bool) -> Vec<u8> {
     bytes
 }
 
-/// A file of records as whoever knows the format could make them.
+/// A file of records with right checksums.
 fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
-    const MOST_CELLS: usize = 1000;
+    const MAX_CELLS: usize = 1000;
     let mut cells: Vec<Cell> = Vec::new();
     for change in bytes.chunks_exact(4) {
         let [what, a, b, c] = change.try_into().unwrap();
@@ -59,7 +68,7 @@ fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
             0 => cells.extend(encode_room("main", &text(a)).unwrap()),
             1 => {
                 let kind = text(b % 4);
-                let room = FIRST_CELL + u32::from(a % 32);
+                let room = RoomId::at(CellId::FIRST_RECORD + u32::from(a % 32));
                 cells.push(encode_counter(room, b / 4, &kind, u64::from(c)).unwrap());
             }
             2 => cells.push(Cell::default()),
@@ -70,10 +79,10 @@ fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
             }
         }
     }
-    let mut file = whole(path, false);
-    let words = cells.iter().take(MOST_CELLS).flatten();
+    let mut file = whole(path, Ending::Killed);
+    let words = cells.iter().take(MAX_CELLS).flatten();
     let records: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-    let first = FIRST_CELL as usize * CELL_BYTES;
+    let first = CellId::FIRST_RECORD.byte_offset() as usize;
     file[first..first + records.len()].copy_from_slice(&records);
     file
 }
@@ -88,8 +97,13 @@ fuzz_target!(|bytes: &[u8]| {
             0 => bytes.to_vec(),
             3 => crafted(&path, bytes),
             how => {
-                // Flips bits of a whole file: pairs of a place and what to flip there.
-                let mut file = whole(&path, how == 1);
+                // Flips bits of a whole file: each change is an offset and a mask.
+                let ending = if how == 1 {
+                    Ending::Closed
+                } else {
+                    Ending::Killed
+                };
+                let mut file = whole(&path, ending);
                 let records = 4096 + 8 * 64;
                 for change in bytes.chunks_exact(3) {
                     let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % records;
@@ -100,7 +114,11 @@ fuzz_target!(|bytes: &[u8]| {
         };
         fs::write(&path, &content).unwrap();
         let seen = Snapshot::open(&path);
-        assert_eq!(fs::read(&path).unwrap(), content, "looking has changed it");
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            content,
+            "reading has changed the file"
+        );
         let rooms: Option<Vec<RoomContents>> = seen.ok().map(|it| it.contents().collect());
         match Store::open(&path, &limits()) {
             Err(error) => {
@@ -108,12 +126,12 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(
                     fs::read(&path).unwrap(),
                     content,
-                    "a refusal has changed it"
+                    "a refusal has changed the file"
                 );
                 salvage(&path, &error, rooms.as_deref());
             }
             Ok((store, _)) => {
-                // Nothing that was seen without opening it is lost by opening it.
+                // Opening the file loses nothing that reading it has shown.
                 for room in rooms.iter().flatten() {
                     assert_covers(&store, room);
                 }
@@ -131,7 +149,11 @@ fn salvage(path: &Path, refusal: &OpenError, rooms: Option<&[RoomContents]>) {
     match Store::open_or_salvage(path, &limits()) {
         Err(_) => {
             assert!(!matches!(refusal, OpenError::Damaged { .. }), "{refusal}");
-            assert_eq!(fs::read(path).unwrap(), before, "a refusal has changed it");
+            assert_eq!(
+                fs::read(path).unwrap(),
+                before,
+                "a refusal has changed the file"
+            );
         }
         Ok((store, report)) => {
             let salvaged = report.salvaged.unwrap();
@@ -153,9 +175,9 @@ fn assert_covers(store: &Store, room: &RoomContents) {
     }
 }
 
-/// A room that the file may or may not have takes counts, and they come back.
+/// Counts in a room, which the file may have or not, and checks that the counts come back.
 fn use_it(store: Store, path: &Path) {
-    let Ok(room) = store.room("main", "talk") else {
+    let Ok(room) = store.room_or_create("main", "talk") else {
         return;
     };
     let Ok(counter) = store.counter_of(room, "love") else {

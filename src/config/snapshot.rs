@@ -8,7 +8,7 @@ use clap::{Args, value_parser};
 
 use super::parse::{ranged, room_ttl};
 use crate::store::{
-    DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_ROOMS, DEFAULT_MAX_SPARE_BYTES, MAX_FILE_BYTES,
+    DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_OVERFLOW_BYTES, DEFAULT_MAX_ROOMS, MAX_FILE_BYTES,
     MIN_FILE_BYTES, StoreLimits,
 };
 
@@ -56,7 +56,7 @@ pub(crate) struct SnapshotArgs {
 
     /// Maximum memory for new rooms and kinds while the snapshot file can't grow, in bytes
     #[arg(long, value_name = "BYTES", env = "OVATION_MAX_SPARE_BYTES",
-          default_value_t = DEFAULT_MAX_SPARE_BYTES,
+          default_value_t = DEFAULT_MAX_OVERFLOW_BYTES,
           value_parser = value_parser!(u64).range(0..=MAX_FILE_BYTES / 2))]
     max_spare_bytes: u64,
 }
@@ -77,7 +77,7 @@ impl SnapshotArgs {
         StoreLimits {
             max_file_bytes: self.snapshot_max_bytes,
             max_rooms: self.max_rooms,
-            max_spare_bytes: self.max_spare_bytes,
+            max_overflow_bytes: self.max_spare_bytes,
         }
     }
 }

@@ -145,7 +145,7 @@ impl Room {
         }
         let record = match state.record {
             Some(record) => record,
-            None => self.store.room(&self.party, &self.name)?,
+            None => self.store.room_or_create(&self.party, &self.name)?,
         };
         state.record = Some(record);
         let counter = self.store.counter_of(record, kind)?;

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::admin::AdminError;
 use crate::reactor::BindError;
-use crate::store::OpenError;
+use crate::store::{CloseError, OpenError};
 
 /// Why the server can't run. Each kind has its own exit code.
 #[derive(Debug, Error)]
@@ -24,7 +24,7 @@ pub(crate) enum ServeError {
         /// The file.
         path: PathBuf,
         /// What is in the way.
-        source: io::Error,
+        source: CloseError,
     },
     /// The admin side can't start.
     #[error(transparent)]

@@ -16,8 +16,10 @@
 mod bound;
 mod error;
 mod flusher;
+mod grower;
 mod handover;
 mod opened;
+mod problems;
 mod reactors;
 mod report;
 mod running;

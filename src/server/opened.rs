@@ -71,7 +71,7 @@ fn log_opened(path: &Path, report: &OpenReport) {
             damage = %salvaged.damage,
             lost_counts = salvaged.lost_counts,
             original = %salvaged.original.display(),
-            "snapshot was damaged and was salvaged"
+            "snapshot salvaged"
         );
     }
     tracing::info!(

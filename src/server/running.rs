@@ -7,16 +7,17 @@ use std::thread::JoinHandle;
 use super::bound::Bound;
 use super::error::ServeError;
 use super::flusher::{self, FlusherSettings};
+use super::grower;
 use super::handover::Handover;
 use super::reactors::{ReactorSettings, Reactors};
 use super::report;
 use super::supervisor::Supervisor;
 use crate::admin::{AdminThread, Sources};
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, advice};
 use crate::protocol::http::Origins;
 use crate::reactor::{ListenAddress, Mailbox, ReactorParts};
 use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
-use crate::store::Store;
+use crate::store::{CloseError, Store};
 use crate::web::{PageSettings, Pages};
 
 /// A server whose threads run.
@@ -61,7 +62,7 @@ impl Running {
             supervisor.guard("the flusher panicked"),
         )
         .map_err(ServeError::system("start the flusher"))?;
-        let grower = flusher::spawn_watcher(&store, supervisor.guard("the grower panicked"))
+        let grower = grower::spawn(&store, supervisor.guard("the grower panicked"))
             .map_err(ServeError::system("start the grower"))?;
         let descriptors = bound.parts.iter().map(ReactorParts::descriptors).collect();
         let admin_descriptors = bound.admin.as_ref().map(|it| it.descriptors());
@@ -77,7 +78,7 @@ impl Running {
             metrics: reactors.metrics.clone(),
             admission: Arc::clone(&settings.admission),
             store: Arc::clone(&store),
-            explain: |problem| problem.message.clone(),
+            explain: advice::snapshot::problem,
         };
         let admin = bound.admin.map(|admin| admin.spawn(sources)).transpose();
         Ok(Self {
@@ -104,7 +105,7 @@ impl Running {
     ///
     /// # Errors
     /// What kept the store from saving everything.
-    pub(super) fn stop(self) -> io::Result<()> {
+    pub(super) fn stop(self) -> Result<(), CloseError> {
         let metrics = self.reactors.stop();
         if let Some(admin) = self.admin {
             admin.stop();
@@ -112,7 +113,7 @@ impl Running {
         self.store.stop_waiting();
         let closed = match (self.flusher.join(), self.grower.join()) {
             (Ok(()), Ok(())) => self.store.close(),
-            _ => Err(io::Error::other("the flusher or the grower panicked")),
+            _ => Err(io::Error::other("the flusher or the grower panicked").into()),
         };
         report::log(&metrics);
         remove_sockets(&self.addresses);

@@ -1,18 +1,31 @@
-//! What is in a file, and whether it is whole.
+//! What a file holds, and whether it is whole.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{MAX_TRIES, SnapshotError};
+use super::error::Failure;
+use super::progress::progress;
 use crate::figures::whole;
 use crate::store::Snapshot;
 
-/// Everything about a file, as `--json` prints it.
+/// Number of times that a file is read again, because a server has reused cells meanwhile.
+const MAX_RETRIES: usize = 5;
+
+/// How a summary is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Everything about a file, with the field names of the JSON object.
 #[derive(Debug, Serialize)]
 struct Summary {
     file: String,
@@ -28,12 +41,12 @@ struct Summary {
     open_in_pid: Option<u32>,
     to_repair: usize,
     damaged: usize,
-    damage: Vec<Place>,
+    damage: Vec<DamagedPlace>,
     top: Vec<Top>,
 }
 
 #[derive(Debug, Serialize)]
-struct Place {
+struct DamagedPlace {
     offset: u64,
     what: &'static str,
 }
@@ -50,37 +63,32 @@ struct Top {
 pub(super) fn inspect(
     path: &Path,
     top: usize,
-    as_json: bool,
+    format: OutputFormat,
     output: &mut impl Write,
-) -> Result<(), SnapshotError> {
+) -> Result<(), Failure> {
     let mut snapshot = Snapshot::open(path)?;
     let mut summary = summarize(&snapshot, top);
-    // A server may have given cells to other rooms meanwhile.
-    for _ in 0..MAX_TRIES {
+    for _ in 0..MAX_RETRIES {
         if snapshot.is_current() {
             break;
         }
         snapshot = Snapshot::open(path)?;
         summary = summarize(&snapshot, top);
     }
-    let written = if as_json {
-        serde_json::to_string(&summary)
+    let written = match format {
+        OutputFormat::Json => serde_json::to_string(&summary)
             .map_err(Into::into)
-            .and_then(|json| writeln!(output, "{json}"))
-    } else {
-        write_text(&summary, output)
+            .and_then(|json| writeln!(output, "{json}")),
+        OutputFormat::Text => write_text(&summary, output),
     };
-    written.map_err(SnapshotError::io("write the summary"))
+    written.map_err(Failure::io("write the summary"))
 }
 
-/// Says whether the file is whole.
-pub(super) fn verify(path: &Path, output: &mut impl Write) -> Result<(), SnapshotError> {
+/// Checks every record of the file, and prints the verdict.
+pub(super) fn verify(path: &Path, output: &mut impl Write) -> Result<(), Failure> {
     let snapshot = Snapshot::open(path)?;
-    if snapshot.damage().total() > 0 {
-        return Err(SnapshotError::Damaged {
-            path: path.to_owned(),
-            damage: snapshot.damage().clone(),
-        });
+    if !snapshot.damage().is_empty() {
+        return Err(Failure::damaged(path, snapshot.damage()));
     }
     let extent = if snapshot.is_closed() {
         "every count is equal to its sealed copy"
@@ -94,14 +102,14 @@ pub(super) fn verify(path: &Path, output: &mut impl Write) -> Result<(), Snapsho
         whole(snapshot.rooms() as u64),
         whole(snapshot.counters() as u64),
     )
-    .map_err(SnapshotError::io("write the verdict"))
+    .map_err(Failure::io("write the verdict"))
 }
 
 fn summarize(snapshot: &Snapshot, top: usize) -> Summary {
     let mut highest = BinaryHeap::new();
     let mut reactions: u64 = 0;
     let mut last_active = None;
-    let bar = super::progress(snapshot.rooms(), "Reading");
+    let bar = progress(snapshot.rooms(), "Reading");
     for room in bar.wrap_iter(snapshot.contents()) {
         let total = room
             .counts
@@ -137,40 +145,29 @@ fn summarize(snapshot: &Snapshot, top: usize) -> Summary {
         to_repair: snapshot.repairs(),
         damaged: snapshot.damage().total(),
         damage: places
-            .map(|(offset, what)| Place {
+            .map(|(offset, damage)| DamagedPlace {
                 offset: *offset,
-                what,
+                what: damage.description(),
             })
             .collect(),
         top: top.collect(),
     }
 }
 
-fn write_text(summary: &Summary, output: &mut impl Write) -> std::io::Result<()> {
-    let Summary { file, top, .. } = summary;
-    writeln!(output, "{file}")?;
-    let state = match (summary.open_in_pid, summary.closed) {
-        (Some(pid), _) => format!("in use by pid {pid}"),
-        (None, true) => "closed in order".to_owned(),
-        (None, false) => format!(
-            "not closed in order; the next server sets {} records right",
-            summary.to_repair
-        ),
-    };
-    writeln!(output, "  state      {state}")?;
+fn write_text(summary: &Summary, output: &mut impl Write) -> io::Result<()> {
+    writeln!(output, "{}", summary.file)?;
+    writeln!(output, "  state      {}", state(summary))?;
     let damage = match summary.damaged {
         0 => "none".to_owned(),
         number => format!("in {number} places; see `ovation snapshot verify`"),
     };
     writeln!(output, "  damage     {damage}")?;
     writeln!(output, "  created    {}", ago(summary.created))?;
-    let last = summary
-        .last_active
-        .map_or("never".to_owned(), |time| ago(time.into()));
     writeln!(
         output,
-        "  reactions  {}, the last {last}",
-        whole(summary.reactions)
+        "  reactions  {}, the last {}",
+        whole(summary.reactions),
+        last_active(summary.last_active)
     )?;
     writeln!(
         output,
@@ -180,11 +177,15 @@ fn write_text(summary: &Summary, output: &mut impl Write) -> std::io::Result<()>
     )?;
     writeln!(
         output,
-        "  size       {} bytes, of which {} are used and {} are free again",
+        "  size       {} bytes: {} in use, {} of them free again",
         whole(summary.file_bytes),
         whole(summary.used_bytes),
         whole(summary.freed_bytes)
     )?;
+    write_top(&summary.top, output)
+}
+
+fn write_top(top: &[Top], output: &mut impl Write) -> io::Result<()> {
     if !top.is_empty() {
         writeln!(output, "  highest counts")?;
     }
@@ -195,14 +196,29 @@ fn write_text(summary: &Summary, output: &mut impl Write) -> std::io::Result<()>
             whole(room.reactions),
             room.party.escape_debug(),
             room.room.escape_debug(),
-            room.active
-                .map_or("never".to_owned(), |time| ago(time.into()))
+            last_active(room.active)
         )?;
     }
     Ok(())
 }
 
-/// How long ago a time is, in seconds since 1970.
+/// Says how the file was left.
+fn state(summary: &Summary) -> String {
+    match (summary.open_in_pid, summary.closed) {
+        (Some(pid), _) => format!("in use by pid {pid}"),
+        (None, true) => "closed in order".to_owned(),
+        (None, false) => format!(
+            "not closed in order; the next server repairs {} records",
+            summary.to_repair
+        ),
+    }
+}
+
+fn last_active(unix_seconds: Option<u32>) -> String {
+    unix_seconds.map_or_else(|| "never".to_owned(), |time| ago(time.into()))
+}
+
+/// Says how long ago a time was, which is in seconds since 1970.
 fn ago(unix_seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let age = now
@@ -211,7 +227,7 @@ fn ago(unix_seconds: u64) -> String {
         .saturating_sub(unix_seconds);
     match age {
         0..60 => "less than a minute ago".to_owned(),
-        // Minutes are as exact as it is known.
+        // The file is not more exact than a minute.
         _ => format!(
             "{} ago",
             humantime::format_duration(Duration::from_secs(age / 60 * 60))

@@ -1,6 +1,6 @@
 //! A room as a line of JSON: `{"party":"main","room":"talk","active":1764000000,
-//! "counts":{"love":3,"clap":1}}`. The kinds are in the order in which they came first; `active`
-//! is when the room last counted something, in seconds since 1970, and may be missing.
+//! "counts":{"love":3,"clap":1}}`. The kinds are in the order in which they were created.
+//! `active` is when the room last counted something, in seconds since 1970, and may be missing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,30 +9,30 @@ use thiserror::Error;
 use crate::store::RoomContents;
 use crate::store::format::{MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS};
 
-/// The longest line that can be a room, in bytes, with every byte of its names escaped.
+/// Maximum length of a room's line, in bytes. Every byte of a name may be escaped.
 pub(super) const MAX_LINE_BYTES: usize =
     6 * (MAX_NAME_BYTES + MAX_ROOM_COUNTERS * (MAX_KIND_BYTES + 8)) + 256;
 
 /// Why a line is not a room.
 #[derive(Debug, Error)]
-pub enum LineError {
-    /// Not the JSON that it should be.
+pub(super) enum LineError {
+    /// The line is not the right JSON.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// Longer than any room's.
-    #[error("it has more than {MAX_LINE_BYTES} bytes")]
+    /// The line is longer than a room's can be.
+    #[error("the line has more than {MAX_LINE_BYTES} bytes")]
     TooLong,
-    /// A name that can't be one.
+    /// A name is not valid.
     #[error("party and room must not be empty, nor have more than {MAX_NAME_BYTES} bytes together")]
     Name,
-    /// A kind that can't be one.
+    /// A kind is not valid.
     #[error("{0:?} is not a kind: 1 to {MAX_KIND_BYTES} bytes, without control characters")]
     Kind(String),
-    /// A count that isn't one.
+    /// A count is not valid.
     #[error("the count of {0:?} is not a whole number from 0 to {max}", max = u64::MAX)]
     Count(String),
-    /// More kinds than a room can have.
-    #[error("it has more than {MAX_ROOM_COUNTERS} kinds")]
+    /// The room has too many kinds.
+    #[error("the room has more than {MAX_ROOM_COUNTERS} kinds")]
     TooManyKinds,
 }
 
@@ -46,7 +46,7 @@ struct Line {
     counts: Map<String, Value>,
 }
 
-/// The line of a room, without its end.
+/// Encodes a room as a line, without the line break.
 pub(super) fn encode(room: &RoomContents) -> serde_json::Result<String> {
     let counts = room.counts.iter();
     serde_json::to_string(&Line {
@@ -59,7 +59,7 @@ pub(super) fn encode(room: &RoomContents) -> serde_json::Result<String> {
     })
 }
 
-/// The room of a line.
+/// Decodes the room of a line.
 pub(super) fn decode(line: &[u8]) -> Result<RoomContents, LineError> {
     let line: Line = serde_json::from_slice(line)?;
     let name_bytes = line.party.len() + line.room.len();
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rooms_come_back(
+        fn a_room_survives_encoding(
             party in "[a-z]{1,9}",
             room in "[^\\x00]{1,40}",
             active: Option<u32>,
@@ -109,13 +109,13 @@ mod tests {
         }
 
         #[test]
-        fn any_line_is_a_room_or_refused(line in "\\PC{0,60}") {
+        fn no_line_makes_decoding_panic(line in "\\PC{0,60}") {
             let _ = decode(line.as_bytes());
         }
     }
 
     #[test]
-    fn what_is_no_room_is_refused_with_the_reason() {
+    fn an_invalid_line_is_refused_with_the_reason() {
         for (line, reason) in [
             (r#"{"party":"main","room":"a"}"#, "missing field `counts`"),
             (r#"{"party":"main","room":"","counts":{}}"#, "empty"),

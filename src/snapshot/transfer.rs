@@ -1,82 +1,79 @@
-//! Rooms out of files and into files.
+//! Moving rooms out of files and into files.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::error::Failure;
 use super::lines::{self, LineError, MAX_LINE_BYTES};
-use super::{MAX_TRIES, SnapshotError, progress};
+use super::progress::progress;
 use crate::figures::whole;
 use crate::store::{Lock, MAX_FILE_BYTES, Rewrite, RoomContents, Snapshot, StoreLimits};
 
-/// Files that are written by tools may be as large as can be: what a server takes, its own
-/// limits say.
+/// Number of times that a copy is tried, because a server has reused cells meanwhile.
+const MAX_TRIES: usize = 5;
+
+/// Limits of files that tools write: none but those of the format. A server has limits of its
+/// own.
 fn limits() -> StoreLimits {
     StoreLimits {
         max_file_bytes: MAX_FILE_BYTES,
         max_rooms: usize::MAX,
-        max_spare_bytes: 0,
+        max_overflow_bytes: 0,
     }
 }
 
 /// Opens a file that must be whole.
-fn open_whole(path: &Path) -> Result<Snapshot, SnapshotError> {
+fn open_whole(path: &Path) -> Result<Snapshot, Failure> {
     let snapshot = Snapshot::open(path)?;
-    if snapshot.damage().total() > 0 {
-        return Err(SnapshotError::Damaged {
-            path: path.to_owned(),
-            damage: snapshot.damage().clone(),
-        });
+    if !snapshot.damage().is_empty() {
+        return Err(Failure::damaged(path, snapshot.damage()));
     }
     Ok(snapshot)
 }
 
-/// Writes the rooms as JSON Lines. Of a damaged file those that are whole, and then the error.
+/// Writes the rooms as JSON Lines. For a damaged file, writes what is provably whole, and returns
+/// the error.
 pub(super) fn export(
     path: &Path,
     to: Option<&Path>,
     output: &mut impl Write,
-) -> Result<(), SnapshotError> {
+) -> Result<(), Failure> {
     let snapshot = Snapshot::open(path)?;
     match to {
         None => write_lines(&snapshot, &mut BufWriter::new(&mut *output))?,
-        // Never one that is there: it might be the snapshot itself.
+        // An existing file might be the snapshot itself.
         Some(to) => {
-            let failed = || SnapshotError::io(format!("write {}", to.display()));
+            let failed = || Failure::io(format!("write {}", to.display()));
             let file = File::create_new(to).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => SnapshotError::Exists(to.to_owned()),
+                io::ErrorKind::AlreadyExists => Failure::Exists(to.to_owned()),
                 _ => failed()(error),
             })?;
             write_lines(&snapshot, &mut BufWriter::new(&file))?;
             file.sync_all().map_err(failed())?;
         }
     }
-    match snapshot.damage().total() {
-        0 => Ok(()),
-        _ => Err(SnapshotError::Damaged {
-            path: path.to_owned(),
-            damage: snapshot.damage().clone(),
-        }),
+    if !snapshot.damage().is_empty() {
+        return Err(Failure::damaged(path, snapshot.damage()));
     }
+    Ok(())
 }
 
-fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), SnapshotError> {
+fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), Failure> {
     let bar = progress(snapshot.rooms(), "Exporting");
     for room in bar.wrap_iter(snapshot.contents()) {
         lines::encode(&room)
             .map_err(io::Error::from)
             .and_then(|line| writeln!(output, "{line}"))
-            .map_err(SnapshotError::io("write the rooms"))?;
+            .map_err(Failure::io("write the rooms"))?;
     }
-    output
-        .flush()
-        .map_err(SnapshotError::io("write the rooms"))?;
+    output.flush().map_err(Failure::io("write the rooms"))?;
     if snapshot.is_current() {
         return Ok(());
     }
-    let busy = io::Error::other("the server has removed rooms meanwhile; try again");
-    Err(SnapshotError::io("be sure of all rooms")(busy))
+    let busy = io::Error::other("a server has removed rooms meanwhile; try again");
+    Err(Failure::io("read all rooms")(busy))
 }
 
 /// Adds the rooms of JSON Lines to those of the file.
@@ -84,18 +81,18 @@ pub(super) fn import(
     path: &Path,
     from: Option<&Path>,
     output: &mut impl Write,
-) -> Result<(), SnapshotError> {
+) -> Result<(), Failure> {
     let name = from.map_or("standard input".to_owned(), |it| it.display().to_string());
     let input: Box<dyn Read> = match from {
         Some(from) => {
-            let failed = SnapshotError::io(format!("read {}", from.display()));
+            let failed = Failure::io(format!("read {}", from.display()));
             Box::new(File::open(from).map_err(failed)?)
         }
         None => Box::new(io::stdin().lock()),
     };
-    // Held until the new file is in the place of the old, or of nothing.
+    // Held until the new file has replaced the old one.
     let is_new = !path.exists();
-    let lock = Lock::of(path, true)?;
+    let lock = Lock::acquire_or_create(path)?;
     let imported = match import_into(path, &name, input) {
         Ok(imported) => imported,
         Err(error) => {
@@ -111,14 +108,15 @@ pub(super) fn import(
         path.display(),
         whole(imported)
     )
-    .map_err(SnapshotError::io("say so"))
+    .map_err(Failure::io("write the report"))
 }
 
-/// Writes the file anew with the rooms of the input. Gives how many these are.
-fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, SnapshotError> {
+/// Writes the file anew with its rooms and those of the input. Returns the number of rooms in the
+/// input.
+fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, Failure> {
     let rewrite = Rewrite::begin(path, &limits())?;
     let length = std::fs::metadata(path)
-        .map_err(SnapshotError::io("look at the file"))?
+        .map_err(Failure::io("read the size of the file"))?
         .len();
     if length > 0 {
         let old = open_whole(path)?;
@@ -129,12 +127,12 @@ fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, Sna
     let mut imported = 0;
     let mut input = BufReader::new(input);
     for number in 1.. {
-        let failed = |source| SnapshotError::Line {
+        let failed = |source| Failure::Line {
             input: name.to_owned(),
             number,
             source,
         };
-        let line = read_line(&mut input).map_err(SnapshotError::io(format!("read {name}")))?;
+        let line = read_line(&mut input).map_err(Failure::io(format!("read {name}")))?;
         match line {
             None => break,
             Some(line) if line.len() > MAX_LINE_BYTES => return Err(failed(LineError::TooLong)),
@@ -149,7 +147,7 @@ fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, Sna
     Ok(imported)
 }
 
-/// A line with its end, or as much of it as shows that it is too long.
+/// Reads a line with its line break, or enough of it to see that it is too long.
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let most = MAX_LINE_BYTES as u64 + 1;
@@ -157,13 +155,13 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok((length > 0).then_some(line))
 }
 
-/// Writes the file anew.
+/// Writes the file anew, without rooms that are older than `room_ttl`.
 pub(super) fn compact(
     path: &Path,
     room_ttl: Option<Duration>,
     output: &mut impl Write,
-) -> Result<(), SnapshotError> {
-    let _lock = Lock::of(path, false)?;
+) -> Result<(), Failure> {
+    let _lock = Lock::acquire(path)?;
     let old = open_whole(path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
@@ -180,7 +178,7 @@ pub(super) fn compact(
     }
     rewrite.finish()?;
     let new_bytes = std::fs::metadata(path)
-        .map_err(SnapshotError::io("look at the new file"))?
+        .map_err(Failure::io("read the size of the new file"))?
         .len();
     writeln!(
         output,
@@ -191,17 +189,13 @@ pub(super) fn compact(
         whole(new_bytes),
         whole(old.length_bytes()),
     )
-    .map_err(SnapshotError::io("say so"))
+    .map_err(Failure::io("write the report"))
 }
 
 /// Copies the rooms of a file that may be in use.
-pub(super) fn backup(
-    path: &Path,
-    copy: &Path,
-    output: &mut impl Write,
-) -> Result<(), SnapshotError> {
+pub(super) fn backup(path: &Path, copy: &Path, output: &mut impl Write) -> Result<(), Failure> {
     if copy.exists() {
-        return Err(SnapshotError::Exists(copy.to_owned()));
+        return Err(Failure::Exists(copy.to_owned()));
     }
     for _ in 0..MAX_TRIES {
         let snapshot = open_whole(path)?;
@@ -210,12 +204,12 @@ pub(super) fn backup(
         bar.wrap_iter(snapshot.contents())
             .try_for_each(|room| rewrite.add(&room))?;
         if snapshot.is_current() {
-            rewrite.finish_new(path)?;
+            rewrite.finish_copy_of(path)?;
             let rooms = whole(snapshot.rooms() as u64);
             return writeln!(output, "{}: {rooms} rooms copied", copy.display())
-                .map_err(SnapshotError::io("say so"));
+                .map_err(Failure::io("write the report"));
         }
     }
-    let busy = io::Error::other("the server changes it too fast; try again");
-    Err(SnapshotError::io(format!("copy {}", path.display()))(busy))
+    let busy = io::Error::other("a server changes it too fast; try again");
+    Err(Failure::io(format!("copy {}", path.display()))(busy))
 }

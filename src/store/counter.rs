@@ -1,110 +1,78 @@
-//! A count that reactors add to: a word of the file, or, while the file has no place for it, a
-//! word in memory that moves into the file later.
+//! Counts that reactors add to: a count is a word of the file or, while the file has no space for
+//! it, a word of overflow memory that moves into the file later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::dirty::Dirty;
-use super::format::COUNT_WORD;
-use super::memory::{Memory, SPARE};
+use super::format::{AtomicCounterId, CounterId};
+use super::space::CellSpace;
 
-/// The cells, and which of them have changed.
-#[derive(Debug)]
-pub(super) struct Core {
-    pub(super) memory: Memory,
-    pub(super) dirty: Dirty,
-}
-
-/// One count. It only grows, but for a reset, and never wraps.
+/// A count. It only grows, except for a reset, and never wraps.
 #[derive(Debug, Clone)]
 pub struct Counter {
-    core: Arc<Core>,
-    place: Place,
+    space: Arc<CellSpace>,
+    location: Location,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
-    File(u32),
-    /// Shared by all that know the counter.
-    Movable(Arc<AtomicU32>),
+enum Location {
+    /// In the file, where it stays.
+    Fixed(CounterId),
+    /// In overflow memory, or moved from there. Shared by everything that holds the counter.
+    Movable(Arc<AtomicCounterId>),
 }
 
 impl Counter {
-    pub(super) fn in_file(core: &Arc<Core>, cell: u32) -> Self {
+    /// A counter in the file.
+    pub(super) fn fixed(space: &Arc<CellSpace>, id: CounterId) -> Self {
         Self {
-            core: Arc::clone(core),
-            place: Place::File(cell),
+            space: Arc::clone(space),
+            location: Location::Fixed(id),
         }
     }
 
-    pub(super) fn movable(core: &Arc<Core>, place: &Arc<AtomicU32>) -> Self {
+    /// A counter that moves into the file later.
+    pub(super) fn movable(space: &Arc<CellSpace>, id: &Arc<AtomicCounterId>) -> Self {
         Self {
-            core: Arc::clone(core),
-            place: Place::Movable(Arc::clone(place)),
+            space: Arc::clone(space),
+            location: Location::Movable(Arc::clone(id)),
         }
     }
 
-    /// Adds `delta`; at the largest number it stays.
+    /// Adds `delta`. A count at the largest number stays there.
     #[inline]
     pub fn add(&self, delta: u64) {
-        match &self.place {
-            Place::File(cell) => self.core.add(*cell, delta),
-            Place::Movable(place) => self.add_to_movable(place, delta),
+        match &self.location {
+            Location::Fixed(id) => self.space.add(*id, delta),
+            Location::Movable(id) => self.add_to_movable(id, delta),
         }
     }
 
-    /// Whoever moves the count changes the place first and carries over the count then. So an
-    /// add to the old cell that finds the place unchanged afterwards came before that, and is
-    /// carried over; one that finds it changed carries over itself. Either takes what is there
-    /// in one step, so nothing is carried twice.
+    /// The thread that moves a counter first changes the id, then carries the count over. So if
+    /// the id is unchanged after an add to the old cell, the add came before the move, which
+    /// carries it over. If the id has changed, the add carries the count over itself. Both take
+    /// what is there in one step, so nothing is carried twice.
     #[cold]
-    fn add_to_movable(&self, place: &AtomicU32, delta: u64) {
-        let cell = place.load(Ordering::SeqCst);
-        self.core.add(cell, delta);
-        let now = place.load(Ordering::SeqCst);
-        if now != cell {
-            self.core.carry_over(cell, now);
+    fn add_to_movable(&self, id: &AtomicCounterId, delta: u64) {
+        let before = id.load();
+        self.space.add(before, delta);
+        let now = id.load();
+        if now != before {
+            self.space.carry_over(before, now);
         }
     }
 
-    /// The count now. While it is being moved it may be seen lower than it was, for an instant.
+    /// The count now. While the counter moves, it may be lower for an instant.
     #[inline]
     pub fn get(&self) -> u64 {
-        self.core.memory.cell(self.cell())[COUNT_WORD].load(Ordering::Acquire)
+        self.space.counter(self.id()).count()
     }
 
+    /// The counter's cell now.
     #[inline]
-    pub(super) fn cell(&self) -> u32 {
-        match &self.place {
-            Place::File(cell) => *cell,
-            Place::Movable(place) => place.load(Ordering::SeqCst),
-        }
-    }
-}
-
-impl Core {
-    #[inline]
-    fn add(&self, cell: u32, delta: u64) {
-        let word = &self.memory.cell(cell)[COUNT_WORD];
-        // The closure always gives a value, so this can't fail.
-        let _ = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
-            Some(count.saturating_add(delta))
-        });
-        self.mark(cell);
-    }
-
-    #[inline]
-    pub(super) fn mark(&self, cell: u32) {
-        if cell & SPARE == 0 {
-            self.dirty.mark(cell);
-        }
-    }
-
-    /// Adds to the count at `to` what is counted at `from`, where nothing is then.
-    pub(super) fn carry_over(&self, from: u32, to: u32) {
-        let count = self.memory.cell(from)[COUNT_WORD].swap(0, Ordering::SeqCst);
-        if count > 0 {
-            self.add(to, count);
+    pub(super) fn id(&self) -> CounterId {
+        match &self.location {
+            Location::Fixed(id) => *id,
+            Location::Movable(id) => id.load(),
         }
     }
 }

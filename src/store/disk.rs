@@ -1,5 +1,5 @@
-//! What the store asks of the file system beyond the mapping. Tests put one in its place that
-//! fails or is slow.
+//! What the store asks of the file system, apart from the mapping. Tests replace it by a disk
+//! that fails or is slow.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -8,38 +8,39 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
-use super::format::CELL_BYTES;
+use super::format::CellId;
 use super::mapping::Mapping;
 
+/// A disk with the snapshot file on it.
 pub(super) trait Disk: Debug + Send + Sync {
-    /// Gives the file blocks for `cells`, so that a full disk is an error here and not SIGBUS
-    /// later. What it holds stays.
-    fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()>;
+    /// Gives the file blocks for `cells`, so that a full disk is an error here and not a SIGBUS
+    /// later. The content of the file stays.
+    fn allocate(&self, file: &File, cells: Range<CellId>) -> io::Result<()>;
 
-    /// Writes what has changed of `cells` and waits for it.
-    fn sync_cells(&self, mapping: &Mapping, cells: Range<u32>) -> io::Result<()>;
+    /// Writes the changed pages of `cells`, and waits for it.
+    fn sync_cells(&self, mapping: &Mapping, cells: Range<CellId>) -> io::Result<()>;
 
-    /// Writes the file's size, and all else of it, and waits for it.
+    /// Writes the file's size and everything else of it, and waits for it.
     fn sync_file(&self, file: &File) -> io::Result<()>;
 }
 
-/// The file system itself.
+/// The real file system.
 #[derive(Debug)]
 pub(super) struct FileSystem;
 
 impl Disk for FileSystem {
-    fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()> {
-        let start = u64::from(cells.start) * CELL_BYTES as u64;
-        let end = u64::from(cells.end) * CELL_BYTES as u64;
+    fn allocate(&self, file: &File, cells: Range<CellId>) -> io::Result<()> {
+        let start = cells.start.byte_offset();
+        let end = cells.end.byte_offset();
         match fallocate(file, start, end - start) {
             Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros_from_its_end(file, end),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => extend_with_zeros(file, end),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    fn sync_cells(&self, mapping: &Mapping, cells: Range<u32>) -> io::Result<()> {
-        mapping.flush(cells)
+    fn sync_cells(&self, mapping: &Mapping, cells: Range<CellId>) -> io::Result<()> {
+        mapping.sync(cells)
     }
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
@@ -57,9 +58,9 @@ fn fallocate(_: &File, _: u64, _: u64) -> Result<(), Errno> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// For file systems and systems without `fallocate`: blocks are had by writing to them. Holes
-/// that a file has already stay.
-fn write_zeros_from_its_end(file: &File, end: u64) -> io::Result<()> {
+/// Allocates blocks by writing zeros from the end of the file up to `end`, where there is no
+/// `fallocate`. Holes that the file has already stay.
+fn extend_with_zeros(file: &File, end: u64) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
 
     let zeros = [0; 1 << 16];

@@ -1,65 +1,60 @@
-//! What can go wrong, in words that say what to do.
+//! What can go wrong, as facts. What the operator can do is said elsewhere.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::damage::DamageReport;
 use super::format::HeaderError;
-use super::survey::DamageReport;
 
-/// Why a snapshot file can't be opened. Every message names the file and what to do. The file is
-/// then as it was, unless the disk failed while what a crash had left was set right.
+/// Why a snapshot file can't be opened. The file is left as it was, unless the disk failed during
+/// the repair of what a crash had left.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The operating system refused.
-    #[error("snapshot {path}: can't {action}: {source}; {}", remedy(source))]
+    #[error("snapshot {path}: can't {action}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done.
+        /// What was attempted.
         action: &'static str,
-        /// What the operating system said.
+        /// Why the operating system refused.
         source: io::Error,
     },
-    /// Another process holds it.
-    #[error(
-        "snapshot {path} is locked by pid {pid}: stop that server, or choose another file with --snapshot"
-    )]
+    /// Another process has locked the file.
+    #[error("snapshot {path} is locked by pid {pid}")]
     Locked {
         /// The file.
         path: PathBuf,
-        /// The process that wrote itself into the file's header.
+        /// The process that wrote its pid into the file's header.
         pid: u32,
     },
-    /// Not a file that this version can read.
-    #[error(
-        "snapshot {path}: {reason}; it was left as it is: move it away, or choose another file with --snapshot"
-    )]
+    /// This version can't read the file.
+    #[error("snapshot {path}: {reason}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What is wrong with its header.
         reason: HeaderError,
     },
-    /// Something in it is not as it was written.
-    #[error(
-        "snapshot {path} is damaged: {damage}; it was left as it is: restore a backup, or start \
-         once with --salvage, which keeps what is provably whole and puts the original beside it"
-    )]
+    /// Something in the file is not as it was written.
+    #[error("snapshot {path} is damaged: {damage}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// What is damaged, and where.
         damage: DamageReport,
     },
-    /// Larger than the mapping that was asked for.
-    #[error("snapshot {path} has {length_bytes} bytes, more than --snapshot-max-bytes allows")]
+    /// The file is larger than the limit.
+    #[error("snapshot {path} has {length_bytes} bytes, more than the limit of {max_bytes}")]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
+        /// Size of the file, in bytes.
         length_bytes: u64,
+        /// Maximum size, in bytes.
+        max_bytes: u64,
     },
 }
 
@@ -74,51 +69,68 @@ impl OpenError {
     }
 }
 
-/// What the operator can do about it.
-fn remedy(error: &io::Error) -> &'static str {
-    use io::ErrorKind::*;
-    match error.kind() {
-        StorageFull | QuotaExceeded => {
-            "make space on that disk, or choose another file with --snapshot"
-        }
-        FileTooLarge => {
-            "raise the limit on file sizes (ulimit -f), or choose another file with --snapshot"
-        }
-        PermissionDenied => {
-            "give this user the right to read and write it, or choose another file with --snapshot"
-        }
-        ReadOnlyFilesystem => {
-            "mount that file system for writing, or choose another file with --snapshot"
-        }
-        NotFound => {
-            "make the directory, or choose another file with --snapshot, or none with --no-snapshot"
-        }
-        _ => "choose another file with --snapshot, or none with --no-snapshot",
-    }
-}
-
-/// Why a room or kind can't be added.
+/// Why the store can't take a room or a kind, or make a change last.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The limit on rooms is reached.
-    #[error("the store has its limit of {0} rooms; raise --max-rooms")]
+    /// The store has its maximum number of rooms.
+    #[error("the store has its maximum of {0} rooms")]
     TooManyRooms(usize),
     /// The room has as many kinds as the format can hold.
     #[error("the room has as many kinds as the snapshot format can hold")]
     TooManyKinds,
-    /// A name that the format can't hold.
+    /// The format can't hold so long a name.
     #[error("the name is too long for the snapshot format")]
     NameTooLong,
-    /// The file has reached its largest size.
-    #[error("the snapshot is full; raise --snapshot-max-bytes")]
+    /// The file has its maximum size.
+    #[error("the snapshot has its maximum size")]
     Full,
     /// The file can't grow.
-    #[error("the snapshot can't grow: {0}; {remedy}", remedy = remedy(.0))]
+    #[error("the snapshot can't grow: {0}")]
     Grow(#[source] io::Error),
-    /// The file has not grown in time. It does that off the reactors, and ahead of them.
-    #[error("the snapshot has not grown in time; look at the disk")]
+    /// The file has not grown in time. The grower makes it larger, ahead of need.
+    #[error("the snapshot has not grown in time")]
     Late,
-    /// The file can't be written.
-    #[error("the snapshot can't be written: {0}; {remedy}", remedy = remedy(.0))]
+    /// The file can't be written to the disk.
+    #[error("the snapshot can't be written to the disk: {0}")]
     Sync(#[source] io::Error),
+}
+
+/// Why a store can't be closed in order.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The disk failed while the space of removed rooms was reclaimed.
+    #[error(transparent)]
+    Reclaim(StoreError),
+    /// The file had no space for some rooms and kinds, which were in memory only.
+    #[error("{records} rooms and kinds could not be saved: {reason}")]
+    Unsaved {
+        /// Number of rooms and kinds.
+        records: usize,
+        /// Why the file could not grow.
+        reason: StoreError,
+    },
+}
+
+impl From<StoreError> for io::Error {
+    /// The operating system's error if there is one, so that its kind is not lost.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Grow(source) | StoreError::Sync(source) => source,
+            other => Self::other(other),
+        }
+    }
+}
+
+impl From<CloseError> for io::Error {
+    /// The operating system's error if there is one, so that its kind is not lost.
+    fn from(error: CloseError) -> Self {
+        match error {
+            CloseError::Io(source) => source,
+            CloseError::Reclaim(error) => error.into(),
+            CloseError::Unsaved { .. } => Self::other(error),
+        }
+    }
 }

@@ -1,87 +1,95 @@
-//! Which cells of the file can be used for new records.
+//! Which cells of the file new records can use.
 
 use std::collections::BTreeMap;
 
+use super::cells::CellSource;
 use super::error::StoreError;
-use super::map::Map;
-use super::mapping::Cells;
+use super::file::SnapshotFile;
+use super::format::CellId;
 
-/// How many runs are looked at for a record of several cells, before it is put at the end.
+/// Number of runs that are tried for a record, before it is put at the end.
 const MAX_PROBES: usize = 64;
 
-/// Runs of cells that have been freed, and the end of what is used.
+/// Runs of freed cells, and the end of the used ones.
 #[derive(Debug)]
 pub(super) struct FreeCells {
-    /// Their lengths by their starts; no two touch.
-    runs: BTreeMap<u32, u32>,
-    /// How many cells these are.
+    /// Length of each run by its first cell. No two runs touch.
+    runs: BTreeMap<CellId, u32>,
+    /// Number of cells in all runs.
     freed_cells: u32,
-    next_cell: u32,
+    used_end: CellId,
 }
 
 impl FreeCells {
-    pub(super) fn new(next_cell: u32) -> Self {
+    /// No freed cells, and none used from `used_end` on.
+    pub(super) fn new(used_end: CellId) -> Self {
         Self {
             runs: BTreeMap::new(),
             freed_cells: 0,
-            next_cell,
+            used_end,
         }
     }
 
-    /// The end of what is used.
-    pub(super) fn next_cell(&self) -> u32 {
-        self.next_cell
+    /// The first cell after the last one that is or was used.
+    pub(super) fn used_end(&self) -> CellId {
+        self.used_end
     }
 
-    /// What is used ends here, for whatever comes after.
-    pub(super) fn set_next_cell(&mut self, cell: u32) {
-        self.next_cell = cell;
+    /// Moves the end of the used cells.
+    pub(super) fn set_used_end(&mut self, end: CellId) {
+        self.used_end = end;
     }
 
-    /// How many cells before the end are free.
+    /// Number of freed cells.
     pub(super) fn freed_cells(&self) -> u32 {
         self.freed_cells
     }
 
-    /// Cells for a new record: freed ones, or the next. It never waits for the disk.
+    /// Takes `cells` cells in a row for a new record. Never waits for the disk.
     ///
     /// # Errors
-    /// [`StoreError`] if the file would have to grow.
-    pub(super) fn allocate(&mut self, map: &Map, cells: u32) -> Result<u32, StoreError> {
-        let fits = |(_, length): &(&u32, &u32)| **length >= cells;
-        if let Some((&start, &length)) = self.runs.iter().take(MAX_PROBES).find(fits) {
-            self.runs.remove(&start);
+    /// [`StoreError::Late`] if the file would have to grow, [`StoreError::Full`] if it can't.
+    pub(super) fn allocate(
+        &mut self,
+        file: &SnapshotFile,
+        cells: u32,
+    ) -> Result<CellId, StoreError> {
+        let fits = |(_, length): &(&CellId, &u32)| **length >= cells;
+        if let Some((&first, &length)) = self.runs.iter().take(MAX_PROBES).find(fits) {
+            self.runs.remove(&first);
             self.freed_cells -= cells;
             if length > cells {
-                self.runs.insert(start + cells, length - cells);
+                self.runs.insert(first + cells, length - cells);
             }
-            return Ok(start);
+            return Ok(first);
         }
-        let cell = self.next_cell;
-        let end = cell.checked_add(cells).ok_or(StoreError::Full)?;
-        if end > map.cells() {
-            match map.has_file() {
-                true if end > map.max_cells() => return Err(StoreError::Full),
-                true => return Err(StoreError::Late),
-                false => map.grow_to(end)?,
+        let first = self.used_end;
+        let end = first.checked_add(cells).ok_or(StoreError::Full)?;
+        if end > file.end() {
+            if !file.has_file() {
+                file.grow_to(end.number())?;
+            } else if end.number() > file.max_cells() {
+                return Err(StoreError::Full);
+            } else {
+                return Err(StoreError::Late);
             }
         }
-        self.next_cell = end;
-        Ok(cell)
+        self.used_end = end;
+        Ok(first)
     }
 
-    /// Lets cells be used again. Their first words are zero, on the disk too.
-    pub(super) fn give_back(&mut self, cell: u32, cells: u32) {
+    /// Makes cells available again. Their first words are zero, on the disk too.
+    pub(super) fn give_back(&mut self, first: CellId, cells: u32) {
         self.freed_cells += cells;
-        let (mut start, mut length) = (cell, cells);
-        if let Some((&before, &its_length)) = self.runs.range(..cell).next_back()
-            && before + its_length == cell
+        let (mut start, mut length) = (first, cells);
+        if let Some((&before, &length_before)) = self.runs.range(..first).next_back()
+            && before + length_before == first
         {
             self.runs.remove(&before);
-            (start, length) = (before, its_length + length);
+            (start, length) = (before, length_before + length);
         }
-        if let Some(after) = self.runs.remove(&(cell + cells)) {
-            length += after;
+        if let Some(length_after) = self.runs.remove(&(first + cells)) {
+            length += length_after;
         }
         self.runs.insert(start, length);
     }
@@ -92,12 +100,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_join() {
-        let mut free = FreeCells::new(100);
+    fn neighbouring_runs_are_joined() {
+        let mut free = FreeCells::new(CellId::new(100));
         for cell in [70, 72, 71] {
-            free.give_back(cell, 1);
+            free.give_back(CellId::new(cell), 1);
         }
-        assert_eq!(free.runs.iter().collect::<Vec<_>>(), [(&70, &3)]);
+        assert_eq!(
+            free.runs.iter().collect::<Vec<_>>(),
+            [(&CellId::new(70), &3)]
+        );
         assert_eq!(free.freed_cells(), 3);
     }
 }

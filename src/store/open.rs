@@ -1,206 +1,198 @@
-//! Opening a store: what is there, what a crash has left to be set right, and what is refused.
+//! Opening a store: loads what the file holds, and repairs what a crash has left.
 
 use std::io;
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::counter::Core;
-use super::dirty::{Dirty, PAGE_CELLS};
+use super::catalog::Catalog;
+use super::cells::CellSource;
+use super::close::mark_open;
+use super::damage::DamageReport;
+use super::dirty::DirtyPages;
 use super::disk::{Disk, FileSystem};
 use super::error::OpenError;
-use super::format::{self, COUNT_WORD, HeaderError, OWNER_WORD, Resetting};
-use super::map::Map;
-use super::mapping::{Cells, Mapping};
-use super::memory::{Memory, SPARE};
-use super::retire::{self, Removed};
-use super::rewrite::{self, Salvaged};
-use super::signal::Signal;
-use super::spare::Spares;
-use super::survey::Repairs;
-use super::{Indices, Store, StoreLimits};
+use super::file::SnapshotFile;
+use super::format::{self, CELL_BYTES, CellId, Resetting};
+use super::handle::{Store, StoreLimits};
+use super::mapping::Mapping;
+use super::space::CellSpace;
+use super::survey::{Repairs, Survey, survey_file};
 
-/// What a store was opened with, for the log.
+/// Maximum number of overflow cells.
+const MAX_OVERFLOW_CELLS: u32 = (1 << 31) - 1;
+/// Minimum number of overflow cells; the first is never used.
+const MIN_OVERFLOW_CELLS: u32 = 2;
+
+/// What was found when a store was opened.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Rooms found.
+    /// Number of rooms.
     pub rooms: usize,
-    /// Counters found.
+    /// Number of counters.
     pub counters: usize,
     /// Whether the file was closed in order, or is new.
     pub was_closed: bool,
-    /// Counts that were behind their sealed copies, and were set to them.
+    /// Number of counts that were behind their sealed copies, and were set to them.
     pub restored_counts: usize,
-    /// Rooms that were being reset, and are zero now.
+    /// Number of rooms whose interrupted reset was finished.
     pub finished_resets: usize,
-    /// Cells of records that a crash left unfinished, which are free now.
+    /// Number of cells that a crash left unfinished, and that are free now.
     pub leftovers: usize,
-    /// What salvage has done, if it was needed.
+    /// What was salvaged, if the file was damaged.
     pub salvaged: Option<Salvaged>,
+}
+
+/// What salvage has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Where the damaged original is now.
+    pub original: PathBuf,
+    /// What is damaged in it.
+    pub damage: DamageReport,
+    /// Number of counts that could not be proven, and were left out.
+    pub lost_counts: usize,
 }
 
 impl Store {
     /// Opens the snapshot file at `path`, or creates it, and locks it.
     ///
     /// # Errors
-    /// [`OpenError`]; what has become of the file is said there.
+    /// [`OpenError`], which says what becomes of the file.
     pub fn open(path: &Path, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
         Self::open_on(path, limits, Box::new(FileSystem))
     }
 
-    /// The same, but a damaged file is replaced by one with all that is provably whole in it.
-    /// The damaged one stays beside it.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open_or_salvage(
-        path: &Path,
-        limits: &StoreLimits,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        let map = Map::open(path, limits.max_file_bytes, Box::new(FileSystem))?;
-        let header = format::decode_header(&map.read(0));
-        if map.is_blank() || !matches!(header, Ok(()) | Err(HeaderError::Checksum)) {
-            return Self::load(map, limits);
-        }
-        let survey = map.survey().map_err(OpenError::io(path, "map it"))?;
-        if header.is_ok() && survey.damage.total() == 0 {
-            return Self::load(map, limits);
-        }
-        let salvaged = rewrite::salvage(&map, survey, limits)?;
-        drop(map);
-        let (store, report) = Self::open(path, limits)?;
-        let report = OpenReport {
-            salvaged: Some(salvaged),
-            ..report
-        };
-        Ok((store, report))
-    }
-
+    /// Opens the snapshot file at `path` on a disk that tests can replace.
     pub(super) fn open_on(
         path: &Path,
         limits: &StoreLimits,
         disk: Box<dyn Disk>,
     ) -> Result<(Self, OpenReport), OpenError> {
-        Self::load(Map::open(path, limits.max_file_bytes, disk)?, limits)
+        Self::load(
+            SnapshotFile::open(path, limits.max_file_bytes, disk)?,
+            limits,
+        )
     }
 
-    /// A store in anonymous memory: the same code, and nothing outlives the process.
+    /// Makes a store in anonymous memory, which works like one with a file, but ends with the
+    /// process.
     ///
     /// # Errors
-    /// [`OpenError::Io`] if the address space can't be had.
+    /// [`OpenError::Io`] if the address space can't be reserved.
     pub fn anonymous(limits: &StoreLimits) -> Result<Self, OpenError> {
-        let map = Map::anonymous(limits.max_file_bytes, Box::new(FileSystem))?;
-        Ok(Self::load(map, limits)?.0)
+        let file = SnapshotFile::anonymous(limits.max_file_bytes, Box::new(FileSystem))?;
+        Ok(Self::load(file, limits)?.0)
     }
 
-    fn load(map: Map, limits: &StoreLimits) -> Result<(Self, OpenReport), OpenError> {
-        let path = map.path().to_owned();
+    /// Loads the file, which is locked.
+    pub(super) fn load(
+        file: SnapshotFile,
+        limits: &StoreLimits,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let path = file.path().to_owned();
         let failed = |action| OpenError::io(&path, action);
-        let is_new = map.is_blank();
+        let is_new = file.is_blank();
         if is_new {
-            let created = SystemTime::now().duration_since(UNIX_EPOCH);
-            let header = format::encode_header(created.map_or(0, |age| age.as_secs()));
-            map.write_record(0, &[header]);
-            map.sync_new().map_err(failed("write it"))?;
+            write_header(&file).map_err(failed("write it"))?;
         }
-        format::decode_header(&map.read(0)).map_err(|reason| OpenError::Unreadable {
-            path: path.clone(),
-            reason,
-        })?;
-        let survey = map.survey().map_err(failed("map it"))?;
-        if survey.damage.total() > 0 {
+        file.header()
+            .check()
+            .map_err(|reason| OpenError::Unreadable {
+                path: path.clone(),
+                reason,
+            })?;
+        let survey = survey_file(&file).map_err(failed("map it"))?;
+        if !survey.damage.is_empty() {
             return Err(OpenError::Damaged {
                 path,
                 damage: survey.damage,
             });
         }
-        let spare_cells = limits.max_spare_bytes / format::CELL_BYTES as u64;
-        let spare_cells =
-            u32::try_from(spare_cells).map_or(SPARE - 1, |cells| cells.min(SPARE - 1));
-        // Without a file there is nothing that could not grow.
-        let spare_cells = if map.has_file() {
-            spare_cells.max(2)
-        } else {
-            2
-        };
-        let reserve = "reserve address space for it";
-        let core = Core {
-            dirty: Dirty::new(map.max_cells()).map_err(failed(reserve))?,
-            memory: Memory {
-                spare: Mapping::anonymous(0, spare_cells).map_err(failed(reserve))?,
-                file: map,
-            },
-        };
         let is_crashed = !survey.is_closed && !is_new;
-        let report = OpenReport {
-            rooms: survey.index.len(),
-            counters: survey.counters,
-            was_closed: !is_crashed,
-            restored_counts: survey.repairs.behind.len(),
-            finished_resets: survey.repairs.resetting.len(),
-            leftovers: survey.repairs.leftovers.len(),
-            salvaged: None,
-        };
-        let store = Self {
-            core: Arc::new(core),
-            index: Mutex::new(Indices {
-                places: survey.index,
-                spares: Spares::default(),
-                removed: Removed::default(),
-                growth_error: None,
-            }),
-            maintenance: Mutex::default(),
-            flushes: Mutex::default(),
-            watch: Signal::default(),
-            max_rooms: limits.max_rooms,
-        };
+        let report = report(&survey, !is_crashed);
+        let space = reserve(file, limits).map_err(failed("reserve address space for it"))?;
+        let catalog = Catalog::new(survey.index, survey.free);
+        let store = Self::new(space, catalog, limits.max_rooms);
         // From here on the file is open, whatever happens.
-        store.core.set_closed(None).map_err(failed("write it"))?;
-        store.core.memory.file.cell(0)[OWNER_WORD]
-            .store(u64::from(std::process::id()), Ordering::Relaxed);
+        mark_open(&store.space).map_err(failed("write it"))?;
+        let header = store.space.file.header_words();
+        header.set_owner(std::process::id());
         if is_crashed {
-            let repaired = store.repair(survey.repairs);
-            repaired.map_err(failed("repair what a crash left of it"))?;
+            store
+                .repair(survey.repairs)
+                .map_err(failed("repair what a crash left of it"))?;
         }
-        if store.core.memory.file.must_rewrite() {
-            store.core.mark(0);
+        if header.must_rewrite() {
+            store.space.mark(CellId::HEADER);
         }
         Ok((store, report))
     }
 
-    /// Sets right what a crash has left. Waits for the disk: what this process sees in the page
-    /// cache, such as cells that the last one has freed, must be on it before anything builds
-    /// on that.
+    /// Repairs what a crash has left, and waits for the disk. Some of what this process sees in
+    /// the page cache, such as cells that the last process freed, may not be on the disk. It must
+    /// be before anything builds on it.
     fn repair(&self, repairs: Repairs) -> io::Result<()> {
-        let file = &self.core.memory.file;
-        let mut index = self.index();
-        for (cell, count) in &repairs.behind {
-            file.cell(*cell)[COUNT_WORD].store(*count, Ordering::Relaxed);
-            self.core.mark(*cell);
+        let space = &self.space;
+        let mut catalog = self.catalog();
+        for (counter, count) in &repairs.behind {
+            space.counter(*counter).restore_count(*count);
+            space.mark(counter.cell());
         }
-        for page in repairs.unsealed {
-            self.core.mark(page * PAGE_CELLS);
-        }
+        space.mark_pages(repairs.unsealed);
         for (room, resetting) in &repairs.resetting {
-            for counter in index.places.counter_cells(*room) {
-                if resetting.takes(&file.read(counter)) {
-                    retire::zero(self, counter);
+            for counter in catalog.index.counters(*room) {
+                if resetting.takes(&space.counter_cell(counter)) {
+                    space.zero(counter);
                 }
             }
         }
         for cell in &repairs.leftovers {
-            file.free(*cell);
+            space.file.free(*cell);
         }
-        // All of it: what was freed at the end is beyond what seems to be used.
-        file.sync(0..file.cells())?;
+        // The whole file: cells that were freed at the end are beyond what seems to be used.
+        space.file.sync(CellId::HEADER..space.file.end())?;
         for (room, _) in &repairs.resetting {
-            format::set_resetting(&file.cell(*room)[format::MARK_WORD], Resetting::No);
-            self.core.mark(*room);
+            space.set_resetting(*room, Resetting::No);
         }
         for cell in repairs.leftovers {
-            index.places.free.give_back(cell, 1);
+            catalog.free.give_back(cell, 1);
         }
         Ok(())
+    }
+}
+
+fn write_header(file: &SnapshotFile) -> io::Result<()> {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH);
+    let header = format::encode_header(created.map_or(0, |age| age.as_secs()));
+    file.write_record(CellId::HEADER, &[header]);
+    file.sync_new()
+}
+
+/// Reserves the memory that a store needs besides the file.
+fn reserve(file: SnapshotFile, limits: &StoreLimits) -> io::Result<CellSpace> {
+    let overflow_cells = limits.max_overflow_bytes / CELL_BYTES as u64;
+    let overflow_cells = u32::try_from(overflow_cells).unwrap_or(MAX_OVERFLOW_CELLS);
+    let overflow_cells = if file.has_file() {
+        overflow_cells.clamp(MIN_OVERFLOW_CELLS, MAX_OVERFLOW_CELLS)
+    } else {
+        // Anonymous memory can always grow.
+        MIN_OVERFLOW_CELLS
+    };
+    Ok(CellSpace {
+        dirty: DirtyPages::new(file.max_cells())?,
+        overflow: Mapping::anonymous(0, overflow_cells)?,
+        file,
+    })
+}
+
+fn report(survey: &Survey, was_closed: bool) -> OpenReport {
+    OpenReport {
+        rooms: survey.index.len(),
+        counters: survey.counters,
+        was_closed,
+        restored_counts: survey.repairs.behind.len(),
+        finished_resets: survey.repairs.resetting.len(),
+        leftovers: survey.repairs.leftovers.len(),
+        salvaged: None,
     }
 }

@@ -1,4 +1,4 @@
-//! What one thread waits for, and any may set.
+//! A signal that one thread waits for, and any thread can set.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -22,22 +22,24 @@ impl Signal {
         }
     }
 
+    /// Whether the signal was set since the last wait.
     pub(super) fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
 
-    /// Ends this wait and all others.
+    /// Ends this wait and all later ones.
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
         self.notify();
     }
 
+    /// Whether [`Signal::stop`] was called.
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
 
-    /// Waits until it is set, or stopped, or `longest` has passed; returns whether it was set
-    /// since the last wait.
+    /// Waits until the signal is set or stopped, or `longest` has passed. Returns whether it was
+    /// set since the last wait.
     pub(super) fn wait(&self, longest: Option<Duration>) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let is_idle = |(): &mut ()| !self.is_set() && !self.is_stopped();
@@ -48,7 +50,7 @@ impl Signal {
         self.is_set.swap(false, Ordering::SeqCst)
     }
 
-    /// Waits for `time`, or until it is stopped. That it is set meanwhile does not end the wait.
+    /// Waits until `time` has passed or the signal is stopped. Setting it does not end this wait.
     pub(super) fn rest(&self, time: Duration) {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // A poisoned lock guards nothing.
@@ -58,7 +60,7 @@ impl Signal {
     }
 
     fn notify(&self) {
-        // Taking the lock puts this after the waiter's look at the flags, or before it.
+        // Taking the lock orders this before or after the waiter's check of the flags.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
     }

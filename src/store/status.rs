@@ -1,131 +1,107 @@
-//! How the store is doing, for logs, metrics and readiness.
+//! The status of a store, for logs, metrics and readiness.
 
-use std::io;
 use std::time::Duration;
 
-use super::Store;
+use super::catalog::Catalog;
+use super::cells::CellSource;
 use super::format::CELL_BYTES;
-use super::mapping::Cells;
+use super::handle::Store;
+use super::problem::{Problem, ProblemKind};
+use super::statistics::FlushStatistics;
 
 /// A flush that takes longer is a problem.
 pub(super) const SLOW_FLUSH: Duration = Duration::from_secs(10);
 
-/// How the store is doing.
+/// How a store is doing.
 #[derive(Debug, Clone, Default)]
-pub struct Status {
-    /// Rooms that have a record.
-    pub rooms: usize,
-    /// The size of the file, in bytes.
-    pub file_bytes: u64,
-    /// How much of it is used, in bytes.
-    pub used_bytes: u64,
-    /// How much of what was used is free again, in bytes.
-    pub freed_bytes: u64,
-    /// Rooms and kinds that are in memory only, since the file has no place for them.
-    pub unsaved_records: usize,
-    /// How often what had changed was flushed.
-    pub flushes: u64,
-    /// How often that failed.
-    pub failed_flushes: u64,
-    /// Pages that were flushed.
-    pub flushed_pages: u64,
-    /// How long the last flush took.
-    pub last_flush: Duration,
-    /// How long the longest took.
-    pub longest_flush: Duration,
-    /// How long all took together.
-    pub total_flush: Duration,
-    /// For how long the oldest change has not been on the disk, at most.
-    pub unsynced: Duration,
-    /// For how long the disk has been behind, because flushes fail or one takes long.
-    pub behind: Option<Duration>,
-    /// What is wrong, in words for the operator, with what to do about it.
-    pub problems: Vec<Problem>,
-}
-
-/// The label of a flush that takes too long.
-pub const SLOW: &str = "slow";
-
-/// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// One word for it.
-    pub label: &'static str,
-    /// All that is to be said.
-    pub message: String,
+pub(crate) struct Status {
+    /// Number of rooms in the store.
+    pub(crate) rooms: usize,
+    /// Size of the file, in bytes.
+    pub(crate) file_bytes: u64,
+    /// Size of the used part, up to the last record, in bytes.
+    pub(crate) used_bytes: u64,
+    /// Size of the freed cells in the used part, in bytes.
+    pub(crate) freed_bytes: u64,
+    /// Number of rooms and kinds that are in memory only, because the file has no space.
+    pub(crate) unsaved_records: usize,
+    /// Number of flushes that had something to write.
+    pub(crate) flushes: u64,
+    /// Number of flushes that failed.
+    pub(crate) failed_flushes: u64,
+    /// Number of pages that were flushed.
+    pub(crate) flushed_pages: u64,
+    /// Duration of the last flush.
+    pub(crate) last_flush: Duration,
+    /// Duration of the longest flush.
+    pub(crate) longest_flush: Duration,
+    /// Duration of all flushes together.
+    pub(crate) total_flush: Duration,
+    /// Maximum time for which the oldest change has not been on the disk.
+    pub(crate) unsynced: Duration,
+    /// What keeps the store from doing its job.
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Store {
     /// How the store is doing now.
-    pub fn status(&self) -> Status {
-        if !self.core.memory.file.has_file() {
+    pub(crate) fn status(&self) -> Status {
+        if !self.space.file.has_file() {
             return Status {
                 rooms: self.rooms(),
                 ..Status::default()
             };
         }
-        let flushes = self.flushes();
-        let index = self.index();
-        let path = self.core.memory.file.path().display();
-        let mut problems = Vec::new();
-        let unsaved_records = index.spares.len();
-        if let (Some(error), true) = (&index.growth_error, unsaved_records > 0) {
-            problems.push(Problem {
-                label: "growth",
-                message: format!(
-                    "the snapshot {path} can't grow: {}; {unsaved_records} rooms and kinds are \
-                     counted in memory only; {}",
-                    error.message, error.remedy
-                ),
-            });
-        }
-        if let Some((kind, error)) = &flushes.error {
-            problems.push(Problem {
-                label: "flush",
-                message: format!(
-                    "the snapshot {path} can't be written to the disk: {error}; counts would not \
-                     survive the machine's death; {}",
-                    remedy(*kind)
-                ),
-            });
-        }
-        let behind = flushes.behind();
-        if let Some(behind) = behind.filter(|behind| *behind > SLOW_FLUSH) {
-            problems.push(Problem {
-                label: SLOW,
-                message: format!(
-                    "the snapshot {path} has not been written to the disk for {} s; counts since \
-                     then would not survive the machine's death; look at the disk",
-                    behind.as_secs()
-                ),
-            });
-        }
+        let statistics = self.statistics();
+        let catalog = self.catalog();
+        let behind = statistics.behind();
+        let is_changed = self.space.dirty.signal.is_set() || behind.is_some();
         Status {
-            rooms: index.places.len(),
-            file_bytes: u64::from(self.core.memory.file.cells()) * CELL_BYTES as u64,
-            used_bytes: u64::from(index.places.free.next_cell()) * CELL_BYTES as u64,
-            freed_bytes: u64::from(index.places.free.freed_cells()) * CELL_BYTES as u64,
-            unsaved_records,
-            flushes: flushes.count,
-            failed_flushes: flushes.failed,
-            flushed_pages: flushes.pages,
-            last_flush: flushes.last,
-            longest_flush: flushes.longest,
-            total_flush: flushes.total,
-            unsynced: match self.core.dirty.signal.is_set() || behind.is_some() {
-                true => flushes.age().unwrap_or_default(),
-                false => Duration::ZERO,
+            rooms: catalog.index.len(),
+            file_bytes: self.space.file.end().byte_offset(),
+            used_bytes: catalog.free.used_end().byte_offset(),
+            freed_bytes: u64::from(catalog.free.freed_cells()) * CELL_BYTES as u64,
+            unsaved_records: catalog.overflow.len(),
+            flushes: statistics.count,
+            failed_flushes: statistics.failed,
+            flushed_pages: statistics.pages,
+            last_flush: statistics.last,
+            longest_flush: statistics.longest,
+            total_flush: statistics.total,
+            unsynced: if is_changed {
+                statistics.age().unwrap_or_default()
+            } else {
+                Duration::ZERO
             },
-            behind,
-            problems,
+            problems: self.problems(&statistics, &catalog, behind),
         }
     }
-}
 
-pub(super) fn remedy(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make space on that disk",
-        io::ErrorKind::FileTooLarge => "raise the limit on file sizes (ulimit -f), and restart",
-        _ => "look at the disk",
+    fn problems(
+        &self,
+        statistics: &FlushStatistics,
+        catalog: &Catalog,
+        behind: Option<Duration>,
+    ) -> Vec<Problem> {
+        let unsaved_records = catalog.overflow.len();
+        let growth_error = catalog.growth_error.clone();
+        let growth =
+            growth_error
+                .filter(|_| unsaved_records > 0)
+                .map(|error| ProblemKind::Growth {
+                    error,
+                    unsaved_records,
+                });
+        let flush = statistics.error.clone().map(ProblemKind::Flush);
+        let slow = behind
+            .filter(|behind| *behind > SLOW_FLUSH)
+            .map(ProblemKind::Slow);
+        let kinds = [growth, flush, slow].into_iter().flatten();
+        kinds
+            .map(|kind| Problem {
+                path: self.space.file.path().to_owned(),
+                kind,
+            })
+            .collect()
     }
 }

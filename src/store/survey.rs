@@ -1,25 +1,26 @@
-//! A look at everything that a file holds: what is whole, what a crash has left, what is damaged.
-//! It changes nothing.
+//! A survey of a whole file: what is whole, what a crash has left unfinished, and what is damaged.
+//! Changes nothing in the file.
 
-use std::fmt;
+use std::io;
 
-use super::dirty::PAGE_CELLS;
+use super::cells::CellSource;
+use super::damage::DamageReport;
+use super::file::SnapshotFile;
 use super::format::{
-    self, CELL_BYTES, COUNT_WORD, Cell, DIGEST_CELL, DIGEST_WORD, Damage, FIRST_CELL, Fault,
-    Record, Resetting, RoomRecord, SEALED_WORD, Seal,
+    self, Cell, CellId, CounterId, Damage, Fault, PageId, Record, Resetting, RoomCell, RoomId,
+    RoomRecord, Sealed,
 };
-use super::index::{Index, Misplaced, record_cells};
-use super::mapping::Cells;
+use super::free::FreeCells;
+use super::index::{Index, Misplaced};
 
-/// How many places of damage are named.
-const MAX_NAMED: usize = 8;
-
-/// What was found.
+/// What was found in a file.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) index: Index,
+    pub(super) free: FreeCells,
+    /// Number of counters that belong to a room.
     pub(super) counters: usize,
-    /// Counters whose room is not there.
+    /// Number of counters whose room is missing.
     pub(super) orphans: usize,
     /// Whether the file was closed in order.
     pub(super) is_closed: bool,
@@ -27,241 +28,211 @@ pub(super) struct Survey {
     pub(super) repairs: Repairs,
 }
 
-/// What is to be set right after a crash.
+/// What must be repaired after a crash.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
-    /// Counters that are behind their sealed copies.
-    pub(super) behind: Vec<(u32, u64)>,
-    /// Rooms that were being set to zero, and how far that had come.
-    pub(super) resetting: Vec<(u32, Resetting)>,
+    /// Counters that are behind their sealed copies, with these.
+    pub(super) behind: Vec<(CounterId, u64)>,
+    /// Rooms whose reset was interrupted, with how far it had come.
+    pub(super) resetting: Vec<(RoomId, Resetting)>,
     /// Pages with counters that are ahead of their sealed copies.
-    pub(super) unsealed: Vec<u32>,
-    /// Cells of records that never came to be whole, or were half removed.
-    pub(super) leftovers: Vec<u32>,
+    pub(super) unsealed: Vec<PageId>,
+    /// Cells of records that were never completed, or were half removed.
+    pub(super) leftovers: Vec<CellId>,
 }
 
-/// What is not as it was written, and where.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DamageReport {
-    total: usize,
-    named: Vec<(u64, &'static str)>,
+/// Surveys a file through a mapping of its own, so that the pages that are read do not count as
+/// this process's memory for good.
+///
+/// # Errors
+/// The operating system's, if it refuses the mapping.
+pub(super) fn survey_file(file: &SnapshotFile) -> io::Result<Survey> {
+    Ok(match file.map_read_only()? {
+        Some(cells) => survey(&cells),
+        None => survey(file),
+    })
 }
 
-impl DamageReport {
-    /// In how many places something is damaged.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-
-    /// The first places, by their offset in the file, and what is damaged there.
-    pub fn named(&self) -> &[(u64, &'static str)] {
-        &self.named
-    }
-
-    fn add(&mut self, cell: u32, word: usize, damage: Damage) {
-        self.total += 1;
-        if self.named.len() < MAX_NAMED {
-            let offset = u64::from(cell) * CELL_BYTES as u64 + word as u64 * 8;
-            self.named.push((offset, damage.0));
-        }
-    }
-}
-
-impl fmt::Display for DamageReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (offset, what)) in self.named.iter().enumerate() {
-            let comma = if number > 0 { ", " } else { "" };
-            write!(f, "{comma}{what} at offset {offset}")?;
-        }
-        match self.total - self.named.len() {
-            0 => Ok(()),
-            more => write!(f, ", and in {more} more places"),
-        }
-    }
-}
-
-/// Looks at every record.
-pub(super) fn survey(cells: &impl Cells) -> Survey {
+/// Surveys all records of a file.
+pub(super) fn survey(cells: &impl CellSource) -> Survey {
     let mut damage = DamageReport::default();
-    let header = cells.read(0);
-    let closed = format::read_closed(&header).unwrap_or_else(|found| {
-        damage.add(0, format::CLOSED_WORD, found);
+    let header = cells.header();
+    let closed = header.closed().unwrap_or_else(|found| {
+        damage.add(CellId::HEADER, found);
         None
     });
-    match format::read_length(&header) {
-        Ok(length) if length > cells.cells() => {
-            damage.add(cells.cells(), 0, Damage("the end of the file is missing"));
-        }
+    match header.length() {
+        Ok(length) if length > cells.cells() => damage.add(cells.end(), Damage::EndMissing),
         Ok(_) => {}
-        Err(found) => damage.add(0, format::LENGTH_WORD, found),
+        Err(found) => damage.add(CellId::HEADER, found),
     }
     let mut survey = Survey {
-        index: Index::new(FIRST_CELL),
+        index: Index::new(),
+        free: FreeCells::new(CellId::FIRST_RECORD),
         counters: 0,
         orphans: 0,
         is_closed: closed.is_some(),
         damage,
         repairs: Repairs::default(),
     };
-    if let Some(used_cells) = closed {
-        survey.compare_digest(cells, used_cells);
+    if let Some(used_end) = closed {
+        survey.compare_digest(cells, used_end);
     }
     let found = survey.find_records(cells);
     survey.link_counters(cells, found);
     survey
 }
 
-/// What tells whether any record or count of the first `used_cells` is another than it was.
-pub(super) fn digest(cells: &impl Cells, used_cells: u32) -> u32 {
-    (FIRST_CELL..used_cells.min(cells.cells())).fold(used_cells, |sum, index| {
-        let cell = cells.read(index);
-        let changing = match format::is_counter(cell[0]) || format::is_room(cell[0]) {
-            true => &cell[..=COUNT_WORD],
-            false => &cell[..1],
-        };
-        let append = |sum, word: &u64| crc32c::crc32c_append(sum, &word.to_le_bytes());
-        changing.iter().fold(sum, append)
-    })
+/// The digest of all records before `used_end`: it changes with any of them.
+pub(super) fn digest(cells: &impl CellSource, used_end: CellId) -> u32 {
+    CellId::FIRST_RECORD
+        .until(used_end.min(cells.end()))
+        .fold(used_end.number(), |digest, cell| {
+            format::extend_digest(digest, &cells.read(cell))
+        })
 }
 
-/// Records by their cells, in their order.
+/// Records that were found, in the order of their cells.
 #[derive(Default)]
 struct Found {
-    rooms: Vec<u32>,
-    /// Counters, and the cells of their rooms.
-    counters: Vec<(u32, u32)>,
-    continuations: Vec<u32>,
+    rooms: Vec<RoomId>,
+    counters: Vec<(CounterId, RoomId)>,
+    continuations: Vec<CellId>,
 }
 
 impl Survey {
-    /// Finds what every record by itself does not show: sectors that were lost, or that are older
-    /// than the others.
-    fn compare_digest(&mut self, cells: &impl Cells, used_cells: u32) {
-        let damage = match format::read_digest(&cells.read(0), &cells.read(DIGEST_CELL)) {
-            Ok(Some(written)) if written == digest(cells, used_cells) => return,
-            Ok(_) => Damage("something is lost or older than it was, as all records show"),
+    /// Finds what no single record shows: sectors that are lost, or older than the others.
+    fn compare_digest(&mut self, cells: &impl CellSource, used_end: CellId) {
+        let damage = match cells.header_extension().digest(&cells.header()) {
+            Ok(Some(written)) if written == digest(cells, used_end) => return,
+            Ok(_) => Damage::Digest,
             Err(damage) => damage,
         };
-        self.damage.add(DIGEST_CELL, DIGEST_WORD, damage);
+        self.damage.add(CellId::HEADER_EXTENSION, damage);
     }
 
-    fn find_records(&mut self, cells: &impl Cells) -> Found {
+    fn find_records(&mut self, cells: &impl CellSource) -> Found {
         let mut found = Found::default();
-        let mut cell = FIRST_CELL;
-        // Free cells since the last record.
-        let mut free = 0;
-        while cell < cells.cells() {
+        let mut cell = CellId::FIRST_RECORD;
+        // The first of the free cells since the last record.
+        let mut free_start = cell;
+        while cell < cells.end() {
             let content = cells.read(cell);
-            if content[0] == 0 {
-                free += 1;
-                cell += 1;
+            if format::CellTag::of(&content) == format::CellTag::Free {
+                cell = cell + 1;
                 continue;
             }
-            if free > 0 {
-                self.index.free.give_back(cell - free, free);
-                free = 0;
+            if free_start < cell {
+                self.free.give_back(free_start, cell - free_start);
             }
-            let read = |offset| {
-                let next = cell + offset;
-                (next < cells.cells()).then(|| cells.read(next))
-            };
-            let mut length = 1;
-            match format::decode(&content, read) {
-                Ok(Record::Free) => {}
-                Ok(Record::Room(record)) => {
-                    length = record.cells;
-                    self.find_room(cells, &mut found, cell, &record);
-                }
-                Ok(Record::Continuation) => found.continuations.push(cell),
-                Ok(Record::Counter(record)) => found.counters.push((cell, record.room)),
-                Err(Fault::Torn) if !self.is_closed => self.repairs.leftovers.push(cell),
-                Err(Fault::Torn) => self.damage.add(cell, 0, Damage("a room's name")),
-                Err(Fault::Damaged(what)) => self.damage.add(cell, 0, what),
-            }
-            cell += length;
-            self.index.free.set_next_cell(cell);
+            cell = cell + self.find_record(cells, &mut found, cell, &content);
+            self.free.set_used_end(cell);
+            free_start = cell;
         }
         found
     }
 
-    /// Takes note of a room. When power failed, one of its name may just have been removed: of two
-    /// in a file that was not closed, the newer is it.
-    fn find_room(&mut self, cells: &impl Cells, found: &mut Found, cell: u32, record: &RoomRecord) {
+    /// Takes note of the record that begins at `cell`. Returns its number of cells.
+    fn find_record(
+        &mut self,
+        cells: &impl CellSource,
+        found: &mut Found,
+        cell: CellId,
+        content: &Cell,
+    ) -> u32 {
+        match cells.decode(cell, content) {
+            Ok(Record::Free) => {}
+            Ok(Record::Room(record)) => {
+                self.find_room(cells, found, RoomId::at(cell), &record);
+                return record.cells;
+            }
+            Ok(Record::Continuation) => found.continuations.push(cell),
+            Ok(Record::Counter(record)) => {
+                found.counters.push((CounterId::at(cell), record.room));
+            }
+            Err(Fault::Torn) if !self.is_closed => self.repairs.leftovers.push(cell),
+            Err(Fault::Torn) => self.damage.add(cell, Damage::RoomName),
+            Err(Fault::Damaged(damage)) => self.damage.add(cell, damage),
+        }
+        1
+    }
+
+    /// Takes note of a room. In a file that was not closed, the room may have been removed and
+    /// created again when power failed: of two rooms with one name, the newer one counts.
+    fn find_room(
+        &mut self,
+        cells: &impl CellSource,
+        found: &mut Found,
+        id: RoomId,
+        record: &RoomRecord,
+    ) {
         let (party, room) = (&record.party, &record.room);
         if let Some(other) = self.index.find(cells, party, room) {
             if self.is_closed {
-                let damage = Damage("a second room of the same name");
-                return self.damage.add(cell, 0, damage);
+                return self.damage.add(id.cell(), Damage::DuplicateRoom);
             }
-            let active = |cell| format::read_active(&cells.read(cell)).ok().flatten();
-            let older = if active(cell) > active(other) {
+            let active = |room| cells.room_cell(room).active().ok().flatten();
+            let older = if active(id) > active(other) {
                 other
             } else {
-                cell
+                id
             };
-            let its_cells = older..older + record_cells(cells, older);
-            self.repairs.leftovers.extend(its_cells);
-            if older == cell {
+            let first = older.cell();
+            let end = first + cells.room_cell(older).record_cells();
+            self.repairs.leftovers.extend(first.until(end));
+            if older == id {
                 return;
             }
             self.index.remove(other, party, room);
             found.rooms.retain(|room| *room != other);
             self.repairs.resetting.retain(|(room, _)| *room != other);
         }
-        self.index.insert(cell, party, room);
-        found.rooms.push(cell);
-        self.look_at_room(cell, &cells.read(cell));
+        self.index.insert(id, party, room);
+        found.rooms.push(id);
+        self.check_room(id, &cells.room_cell(id));
     }
 
-    fn look_at_room(&mut self, cell: u32, content: &Cell) {
-        match format::read_resetting(content) {
+    fn check_room(&mut self, id: RoomId, room: &RoomCell) {
+        match room.resetting() {
             Ok(Resetting::No) => {}
-            Ok(_) if self.is_closed => {
-                let damage = Damage("whether a room was being reset");
-                self.damage.add(cell, format::MARK_WORD, damage);
-            }
-            Ok(resetting) => self.repairs.resetting.push((cell, resetting)),
-            Err(damage) => self.damage.add(cell, format::MARK_WORD, damage),
+            Ok(_) if self.is_closed => self.damage.add(id.cell(), Damage::ResetMark),
+            Ok(resetting) => self.repairs.resetting.push((id, resetting)),
+            Err(damage) => self.damage.add(id.cell(), damage),
         }
-        if let Err(damage) = format::read_active(content) {
-            self.damage.add(cell, format::ACTIVE_WORD, damage);
+        if let Err(damage) = room.active() {
+            self.damage.add(id.cell(), damage);
         }
     }
 
-    fn link_counters(&mut self, cells: &impl Cells, found: Found) {
-        for (cell, room) in found.counters {
-            // The rooms were found in the order of their cells.
+    fn link_counters(&mut self, cells: &impl CellSource, found: Found) {
+        for (counter, room) in found.counters {
+            // Rooms were found in the order of their cells.
             if found.rooms.binary_search(&room).is_err() {
                 self.orphans += 1;
-                self.leave_over(cell, "a counter without a room");
+                self.leave_over(counter.cell(), Damage::StrayCounter);
                 continue;
             }
-            if self.index.link(cells, room, cell) == Err(Misplaced) {
-                let damage = Damage("a counter that its room has already");
-                self.damage.add(cell, 0, damage);
+            if self.index.link(cells, room, counter) == Err(Misplaced) {
+                self.damage.add(counter.cell(), Damage::DuplicateCounter);
                 continue;
             }
             self.counters += 1;
-            self.look_at_count(cell, &cells.read(cell));
+            self.check_count(cells, counter);
         }
         for cell in found.continuations {
-            self.leave_over(cell, "a name without a room");
+            self.leave_over(cell, Damage::StrayName);
         }
     }
 
-    fn look_at_count(&mut self, cell: u32, content: &Cell) {
-        let count = content[COUNT_WORD];
-        match Seal::of(content) {
-            Seal::Holds(sealed) if self.is_closed && sealed != count => {
-                self.damage.add(cell, COUNT_WORD, Damage("a count"));
-            }
-            Seal::Broken if self.is_closed => {
-                self.damage.add(cell, COUNT_WORD, Damage("a count"));
-            }
-            Seal::Holds(sealed) if sealed > count => self.repairs.behind.push((cell, sealed)),
-            Seal::Holds(sealed) if sealed == count => {}
-            Seal::Holds(_) | Seal::Broken => {
-                let page = cell / PAGE_CELLS;
+    fn check_count(&mut self, cells: &impl CellSource, counter: CounterId) {
+        let content = cells.counter_cell(counter);
+        let count = content.count();
+        match content.sealed() {
+            Sealed::Copy(sealed) if sealed == count => {}
+            _ if self.is_closed => self.damage.add(counter.cell(), Damage::Count),
+            Sealed::Copy(sealed) if sealed > count => self.repairs.behind.push((counter, sealed)),
+            Sealed::Copy(_) | Sealed::Broken => {
+                let page = counter.cell().page();
                 if self.repairs.unsealed.last() != Some(&page) {
                     self.repairs.unsealed.push(page);
                 }
@@ -269,30 +240,13 @@ impl Survey {
         }
     }
 
-    /// A crash leaves such a thing; in a file that was closed in order it is damage.
-    fn leave_over(&mut self, cell: u32, what: &'static str) {
+    /// Takes note of a record that belongs to none: a crash leaves such records, but in a file
+    /// that was closed in order they are damage.
+    fn leave_over(&mut self, cell: CellId, damage: Damage) {
         if self.is_closed {
-            self.damage.add(cell, 0, Damage(what));
+            self.damage.add(cell, damage);
         } else {
             self.repairs.leftovers.push(cell);
         }
-    }
-}
-
-/// The count that a counter certainly had, and had last as far as can be known; `None` if there
-/// is no telling.
-pub(super) fn proven_count(counter: &Cell, is_closed: bool) -> Option<u64> {
-    let count = counter[COUNT_WORD];
-    match Seal::of(counter) {
-        Seal::Holds(sealed) if is_closed => Some(sealed),
-        Seal::Holds(sealed) => Some(sealed.max(count)),
-        // The checksum alone is damaged, or the copy alone.
-        Seal::Broken if counter[SEALED_WORD] == count => Some(count),
-        Seal::Broken if counter[format::MARK_WORD] == format::seal_mark(counter, count) => {
-            Some(count)
-        }
-        // It was being sealed when the process died.
-        Seal::Broken if !is_closed => Some(count),
-        Seal::Broken => None,
     }
 }

@@ -162,7 +162,7 @@ fn a_full_disk_loses_no_count_once_space_returns() {
 
     fs::remove_file(&ballast).unwrap();
     eventually("the log reports the recovery", || {
-        server.log().contains("is well again")
+        server.log().contains("snapshot recovered")
     });
     assert_eq!(admin.get("/readyz").status, 200);
     assert_eq!(admin.metric("ovation_unsaved_records"), 0.0);
@@ -194,7 +194,7 @@ fn a_failing_disk_is_reported_and_retried() {
         member.react("love");
         member.wait_for(|counts| counts.of("love") == count);
         let log = server.log();
-        log.contains("can't be written to the disk") && log.contains("is well again")
+        log.contains("can't be written to the disk") && log.contains("snapshot recovered")
     });
     let log = server.log();
     let path = server.snapshot();
@@ -350,7 +350,7 @@ fn a_hang_is_reported() -> bool {
     other.wait_for(|now| now.of("clap") == counts.of("clap") + 1);
     eventually("the log reports the recovery", || {
         member.react("love");
-        server.log().contains("is well again")
+        server.log().contains("snapshot recovered")
     });
     true
 }
@@ -386,7 +386,7 @@ fn a_damaged_snapshot_is_refused_or_salvaged() {
     let server = Server::start_in(home.path(), &["--salvage"]);
     let log = server.log();
     assert!(
-        log.contains("was salvaged") && log.contains(".damaged-1"),
+        log.contains("snapshot salvaged") && log.contains(".damaged-1"),
         "{log}"
     );
     assert_eq!(

@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::clean_command;
+use crate::support::{AdminSide, clean_command, eventually, thread_names};
 
 fn doctor(arguments: &[&str]) -> Output {
     clean_command(Path::new("."))
@@ -148,75 +148,33 @@ fn wrong_usage_is_refused() {
     }
 }
 
+/// Returns how many threads a server needs, according to the doctor: it says so on a machine that
+/// allows no thread.
 #[cfg(target_os = "linux")]
-mod threads {
-    use std::io::{BufRead, BufReader};
-    use std::path::Path;
-    use std::process::{Child, Stdio};
+fn needed_threads(reactors: &str) -> usize {
+    let machine = frozen_machine();
+    let root = machine.path();
+    fs::write(root.join("proc/self/cgroup"), "0::/\n").unwrap();
+    fs::create_dir_all(root.join("sys/fs/cgroup")).unwrap();
+    fs::write(root.join("sys/fs/cgroup/pids.max"), "0\n").unwrap();
+    let root = root.to_str().unwrap();
+    let json = doctor(&["--json", "--reactors", reactors, "--root", root]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let bounds = json["bounds"].as_array().unwrap();
+    let threads = bounds.iter().find(|bound| bound["name"] == "cgroup pids");
+    let why = threads.unwrap()["why"].as_str().unwrap();
+    let needed = why.strip_suffix(" needed").unwrap().rsplit(' ').next();
+    needed.unwrap().parse().unwrap()
+}
 
-    use super::*;
-
-    /// A server's process, which ends when it is dropped.
-    struct Server(Child);
-
-    impl Server {
-        /// Starts a server with all its threads, and waits until it listens.
-        fn start(directory: &Path, reactors: &str) -> Self {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_ovation"))
-                .args(["serve", "--reactors", reactors])
-                .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-                .current_dir(directory)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let output = child.stdout.take().unwrap();
-            let server = Self(child);
-            let line = BufReader::new(output).lines().next().unwrap().unwrap();
-            assert!(line.contains("127.0.0.1:"), "{line}");
-            server
-        }
-
-        /// The names of its threads.
-        fn threads(&self) -> Vec<String> {
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
-            let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-            let names = names.map(|name| name.unwrap().trim().to_owned());
-            names.collect()
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    /// How many threads a server needs, according to the doctor: read where no thread is left.
-    fn needed_threads(reactors: &str) -> usize {
-        let machine = frozen_machine();
-        let root = machine.path();
-        fs::write(root.join("proc/self/cgroup"), "0::/\n").unwrap();
-        fs::create_dir_all(root.join("sys/fs/cgroup")).unwrap();
-        fs::write(root.join("sys/fs/cgroup/pids.max"), "0\n").unwrap();
-        let root = root.to_str().unwrap();
-        let json = doctor(&["--json", "--reactors", reactors, "--root", root]);
-        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
-        let bounds = json["bounds"].as_array().unwrap();
-        let threads = bounds.iter().find(|bound| bound["name"] == "cgroup pids");
-        let why = threads.unwrap()["why"].as_str().unwrap();
-        let needed = why.strip_suffix(" needed").unwrap().rsplit(' ').next();
-        needed.unwrap().parse().unwrap()
-    }
-
-    #[test]
-    fn the_doctor_counts_the_threads_of_a_real_server() {
-        let directory = TempDir::new().unwrap();
-        let server = Server::start(directory.path(), "3");
-        let threads = server.threads();
-        // The thread that resets a room runs only during a reset.
-        let reset = 1;
-        assert_eq!(threads.len() + reset, needed_threads("3"), "{threads:?}");
-    }
+#[cfg(target_os = "linux")]
+#[test]
+fn the_doctor_counts_the_threads_of_a_real_server() {
+    let (server, _) = AdminSide::start(&["--reactors", "3"]);
+    // The thread that resets a room runs only during a reset.
+    let reset = 1;
+    eventually(
+        "the server runs every thread that the doctor counts",
+        || thread_names(&server).len() + reset == needed_threads("3"),
+    );
 }

@@ -68,7 +68,7 @@ fn a_reset_reaches_all_members_and_survives_a_kill() {
     assert_eq!(Http::connect(&server).get("/party/other").body, "{}");
     assert_eq!(admin.act("/rooms/main/other/reset").status, 404);
     eventually("the log has both actions", || {
-        server.log().matches("the operator acts").count() == 2
+        server.log().matches("room reset by operator").count() == 2
     });
     server.kill();
     let server = Server::start_in(home.path(), &[]);
@@ -108,11 +108,11 @@ fn a_room_name_cannot_forge_a_log_line() {
     let _member = Client::enter(&server, "a%0A%1B[2Jb");
     assert_eq!(admin.act("/rooms/main/a%0A%1B[2Jb/close").status, 200);
     eventually("the log has the action", || {
-        server.log().contains("the operator acts")
+        server.log().contains("room closed by operator")
     });
     let log = server.log();
     let mut lines = log.lines();
-    let line = lines.find(|line| line.contains("the operator acts"));
+    let line = lines.find(|line| line.contains("room closed by operator"));
     let name = r#""a\n\u{1b}[2Jb""#;
     assert!(line.is_some_and(|line| line.contains(name)), "{log}");
 }

@@ -1,10 +1,10 @@
-//! The same small task for each store: counts of rooms, by number, that survive the machine's
-//! death once a flush has returned.
+//! One small task for each store: count reactions in numbered rooms, so that the counts survive a
+//! power loss once a flush has returned.
 //!
-//! Each is used as its documentation says for this: SQLite with a write-ahead log and
+//! Each store is configured as its documentation recommends: SQLite with a write-ahead log and
 //! `synchronous=FULL`, redb with its default durability, the log with an fsync. All but Ovation
-//! count in memory and write what has changed at each flush, as one would to keep up with the
-//! reactions.
+//! count in memory, and write the changed counts at each flush, because a write for each reaction
+//! could not keep up.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -16,22 +16,23 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 pub type Failure = Box<dyn std::error::Error>;
 
-/// What is measured of a store.
+/// A store that can be measured.
 pub trait Counts: Sized {
+    /// Name of the store in reports.
     const NAME: &'static str;
-    /// Opens the file, so that any room can be found.
+    /// Opens the file, or creates it.
     fn open(path: &Path) -> Result<Self, Failure>;
     /// Counts one reaction in a room.
     fn react(&mut self, room: u32);
-    /// Makes what was counted safe.
+    /// Makes everything counted so far survive a power loss.
     fn flush(&mut self) -> Result<(), Failure>;
-    /// The count of a room, as the file has it.
+    /// The count of a room in the file.
     fn get(&self, room: u32) -> Result<u64, Failure>;
-    /// Ends in order.
+    /// Closes the store in order.
     fn close(self) -> Result<(), Failure> {
         Ok(())
     }
-    /// How large the file is, once all is in it.
+    /// Size of the file, in bytes.
     fn file_bytes(path: &Path) -> Result<u64, Failure> {
         Ok(std::fs::metadata(path)?.len())
     }
@@ -60,9 +61,9 @@ impl Counts for Ovation {
 
     fn react(&mut self, room: u32) {
         let counter = self.counters.entry(room).or_insert_with(|| {
-            // Here is no flusher that does it.
+            // There is no grower here.
             self.store.grow_ahead().expect("the file can grow");
-            let id = self.store.room("main", &name(room));
+            let id = self.store.room_or_create("main", &name(room));
             id.and_then(|id| self.store.counter_of(id, "love"))
                 .expect("there is space")
         });
@@ -178,7 +179,7 @@ impl Counts for Sqlite {
     }
 }
 
-/// A log of changes, and the counts in memory.
+/// An append-only log of changes, with the counts in memory.
 pub struct Log {
     file: BufWriter<File>,
     counts: HashMap<String, u64>,

@@ -1,7 +1,10 @@
-//! What is written comes back, and what was flipped is seen.
+//! What is encoded can be decoded, and every flipped bit is found.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
+use super::checked::{checksum, with_checksum};
 use super::*;
 
 fn decode_all(cells: &[Cell]) -> Result<Record, Fault> {
@@ -10,51 +13,53 @@ fn decode_all(cells: &[Cell]) -> Result<Record, Fault> {
 
 proptest! {
     #[test]
-    fn rooms_come_back(party in "\\PC{0,30}", room in "\\PC{0,300}") {
+    fn a_room_survives_encoding(party in "\\PC{0,30}", room in "\\PC{0,300}") {
         let cells = encode_room(&party, &room).unwrap();
         let expected = RoomRecord { party, room, cells: cells.len() as u32 };
         prop_assert_eq!(decode_all(&cells), Ok(Record::Room(expected)));
     }
 
     #[test]
-    fn counters_come_back(room: u32, ordinal: u8, kind in "[a-z❤]{0,10}", count: u64) {
+    fn a_counter_survives_encoding(room: u32, ordinal: u8, kind in "[a-z❤]{0,10}", count: u64) {
+        let room = RoomId::at(CellId::new(room));
         let cell = encode_counter(room, ordinal, &kind, count).unwrap();
         let expected = CounterRecord { room, ordinal, kind };
         prop_assert_eq!(decode_all(&[cell]), Ok(Record::Counter(expected)));
-        prop_assert_eq!(Seal::of(&cell), Seal::Holds(count));
+        let counter = CounterCell::new(cell);
+        prop_assert_eq!((counter.count(), counter.sealed()), (count, Sealed::Copy(count)));
     }
 
     #[test]
-    fn a_flipped_bit_of_a_room_is_seen(bit in 0usize..1024, room in "\\PC{40,56}") {
+    fn a_flipped_bit_of_a_room_is_found(bit in 0usize..1024, room in "\\PC{40,56}") {
         let mut cells = encode_room("main", &room).unwrap();
         prop_assume!(bit < cells.len() * 512);
-        cells[0][ACTIVE_WORD] = active_mark(&cells[0], 1_800_000_000);
+        stamp_active(&mut cells[0], 1_800_000_000);
         cells[bit / 512][bit % 512 / 64] ^= 1 << (bit % 64);
         let is_whole = matches!(decode_all(&cells), Ok(Record::Room(_)))
-            && read_active(&cells[0]).is_ok()
-            && read_resetting(&cells[0]).is_ok();
+            && RoomCell::new(cells[0]).active().is_ok()
+            && RoomCell::new(cells[0]).resetting().is_ok();
         prop_assert!(!is_whole, "{bit}");
         prop_assert!(decode_all(&cells) != Err(Fault::Torn), "{bit}");
     }
 
     #[test]
-    fn a_flipped_bit_of_a_counter_is_seen(bit in 0usize..512, count: u64) {
-        let mut cell = encode_counter(70, 3, "love", count).unwrap();
+    fn a_flipped_bit_of_a_counter_is_found(bit in 0usize..512, count: u64) {
+        let mut cell = encode_counter(RoomId::at(CellId::new(70)), 3, "love", count).unwrap();
         cell[bit / 64] ^= 1 << (bit % 64);
         let is_whole = matches!(decode_all(&[cell]), Ok(Record::Counter(_)))
-            && Seal::of(&cell) == Seal::Holds(cell[COUNT_WORD]);
+            && CounterCell::new(cell).is_sealed();
         prop_assert!(!is_whole, "{bit}");
     }
 
     #[test]
-    fn any_cells_decode_without_a_panic(cells in proptest::collection::vec(any::<Cell>(), 1..4)) {
+    fn no_cells_make_decoding_panic(cells in proptest::collection::vec(any::<Cell>(), 1..4)) {
         let _ = decode_all(&cells);
         let _ = decode_header(&cells[0]);
     }
 }
 
 #[test]
-fn a_room_whose_later_cell_was_never_written_is_torn() {
+fn a_room_without_its_last_cell_is_torn() {
     let mut cells = encode_room("main", &"x".repeat(100)).unwrap();
     assert_eq!(decode_all(&cells[..2]), Err(Fault::Torn));
     cells[2] = [0; 8];
@@ -62,12 +67,12 @@ fn a_room_whose_later_cell_was_never_written_is_torn() {
 }
 
 #[test]
-fn a_room_of_more_cells_than_its_name_needs_is_damaged_whatever_its_checksums_say() {
+fn a_room_with_too_many_cells_is_damaged() {
     let forge = |name: &str, cells: u8| {
         let mut forged = encode_room("main", name).unwrap();
         forged.resize(usize::from(cells), [u64::from(b'C'), 0, 0, 0, 0, 0, 0, 0]);
         let [tag, _, low, high, ..] = forged[0][0].to_le_bytes();
-        record::forge(&mut forged, u32::from_le_bytes([tag, cells, low, high]));
+        room::write_checksums(&mut forged, u32::from_le_bytes([tag, cells, low, high]));
         forged
     };
     assert!(decode_all(&forge("talk", 1)).is_ok());
@@ -82,7 +87,7 @@ fn a_room_of_more_cells_than_its_name_needs_is_damaged_whatever_its_checksums_sa
 }
 
 #[test]
-fn headers_are_checked() {
+fn a_damaged_or_foreign_header_is_refused() {
     let header = encode_header(7);
     assert_eq!(decode_header(&header), Ok(()));
     assert_eq!(decode_header(&[0; 8]), Err(HeaderError::NotASnapshot));
@@ -103,25 +108,34 @@ fn headers_are_checked() {
 }
 
 #[test]
-fn the_marks_of_a_header_are_checked() {
-    let mut header = encode_header(7);
-    assert_eq!(read_closed(&header), Ok(None));
-    assert_eq!(read_length(&header), Ok(0));
-    header[CLOSED_WORD] = closed_mark(&header, 70);
-    header[LENGTH_WORD] = length_mark(&header, 16_384);
-    assert_eq!(read_closed(&header), Ok(Some(70)));
-    assert_eq!(read_length(&header), Ok(16_384));
+fn a_flipped_bit_of_a_mark_in_the_header_is_found() {
+    let first = encode_header(7).map(AtomicU64::new);
+    let extension = AtomicCell::default();
+    let copy = || HeaderCell::new(first.each_ref().map(|word| word.load(Ordering::Relaxed)));
+    assert_eq!(copy().closed(), Ok(None));
+    assert_eq!(copy().length(), Ok(0));
+    let header = HeaderWords::new(&first, &extension);
+    header.set_closed(Some(CellId::new(70)));
+    header.set_length(16_384);
+    assert_eq!(copy().closed(), Ok(Some(CellId::new(70))));
+    assert_eq!(copy().length(), Ok(16_384));
     for bit in 0..64 {
-        let mut flipped = header;
-        flipped[CLOSED_WORD] ^= 1 << bit;
-        flipped[LENGTH_WORD] ^= 1 << bit;
-        assert!(read_closed(&flipped).is_err() && read_length(&flipped).is_err());
+        for word in [words::CLOSED_WORD, words::LENGTH_WORD] {
+            first[word].fetch_xor(1 << bit, Ordering::Relaxed);
+        }
+        assert!(copy().closed().is_err() && copy().length().is_err());
+        for word in [words::CLOSED_WORD, words::LENGTH_WORD] {
+            first[word].fetch_xor(1 << bit, Ordering::Relaxed);
+        }
     }
 }
 
 #[test]
-fn names_that_do_not_fit_are_refused() {
+fn a_name_that_is_too_long_is_refused() {
     assert_eq!(encode_room("main", &"x".repeat(MAX_NAME_BYTES)), None);
     let long = "x".repeat(MAX_KIND_BYTES + 1);
-    assert_eq!(encode_counter(1, 0, &long, 0), None);
+    assert_eq!(
+        encode_counter(RoomId::at(CellId::FIRST_RECORD), 0, &long, 0),
+        None
+    );
 }

@@ -1,26 +1,29 @@
-//! A disk that fails, is slow, or loses power: what is counted meanwhile.
+//! A disk that fails, is full or is slow: what is counted meanwhile.
 
 use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 
-/// A disk that does as it is told, and forgets to sync otherwise, which no test would see.
+/// A disk with switches. It never syncs anything, which no test would notice.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     is_full: AtomicBool,
-    /// How many cells the file may have at most; 0 is as many as it likes.
-    most_cells: AtomicU32,
-    /// The next sync of the file itself fails.
+    /// Maximum number of cells of the file; 0 for no maximum.
+    max_cells: AtomicU32,
+    /// Makes the next sync of the file itself fail.
     fails_file_sync: AtomicBool,
     pub(super) loses_writes: AtomicBool,
-    synced: Mutex<Vec<Range<u32>>>,
-    /// Told when a sync begins; it waits for an answer then.
+    synced: Mutex<Vec<Range<CellId>>>,
+    /// Told when a sync begins, which then waits for an answer.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-    /// Where the file is that is copied at each sync, and the copies.
+    /// Path of a file that is copied at each sync, and the copies.
     copied: Mutex<Option<(std::path::PathBuf, Vec<Vec<u8>>)>>,
 }
 
@@ -28,17 +31,18 @@ pub(super) struct Switches {
 struct Switched(Arc<Switches>);
 
 impl Disk for Switched {
-    fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()> {
-        let most = self.0.most_cells.load(Ordering::SeqCst);
-        if self.0.is_full.load(Ordering::SeqCst) || most > 0 && cells.end > most {
+    fn allocate(&self, file: &File, cells: Range<CellId>) -> io::Result<()> {
+        let max = self.0.max_cells.load(Ordering::SeqCst);
+        let is_over = max > 0 && cells.end.number() > max;
+        if self.0.is_full.load(Ordering::SeqCst) || is_over {
             return Err(io::ErrorKind::StorageFull.into());
         }
         FileSystem.allocate(file, cells)
     }
 
-    fn sync_cells(&self, _: &Mapping, cells: Range<u32>) -> io::Result<()> {
+    fn sync_cells(&self, _: &Mapping, cells: Range<CellId>) -> io::Result<()> {
         if let Some((begun, answers)) = &*self.0.gate.lock().unwrap() {
-            // Whoever is gone waits for nothing any more.
+            // A test that has ended waits for nothing.
             let _ = begun.send(());
             let _ = answers.recv();
         }
@@ -53,15 +57,15 @@ impl Disk for Switched {
     }
 
     fn sync_file(&self, _: &File) -> io::Result<()> {
-        match self.0.fails_file_sync.swap(false, Ordering::SeqCst) {
-            true => Err(io::Error::from_raw_os_error(5)),
-            false => Ok(()),
+        if self.0.fails_file_sync.swap(false, Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
         }
+        Ok(())
     }
 }
 
 impl Switches {
-    /// From now on each sync says that it begins, and waits for an answer.
+    /// Makes each sync report that it begins, and wait for an answer.
     pub(super) fn gate(&self) -> (Receiver<()>, Sender<()>) {
         let (begun, begins) = channel();
         let (answer, answers) = channel();
@@ -69,18 +73,18 @@ impl Switches {
         (begins, answer)
     }
 
-    /// What a disk that had `image` holds after all the syncs, from a page cache that has `now`.
+    /// What a disk that held `image` holds after all syncs of a page cache that holds `now`.
     pub(super) fn on_disk(&self, mut image: Vec<u8>, now: &[u8]) -> Vec<u8> {
         image.resize(now.len(), 0);
         for range in &*self.synced.lock().unwrap() {
-            let bytes = |cell: u32| (cell as usize * format::CELL_BYTES).min(now.len());
+            let bytes = |cell: CellId| (cell.byte_offset() as usize).min(now.len());
             let range = bytes(range.start)..bytes(range.end);
             image[range.clone()].copy_from_slice(&now[range]);
         }
         image
     }
 
-    /// Copies the file at each sync from now on.
+    /// Makes each sync copy the file.
     pub(super) fn copy_at_sync(&self, path: &Path) {
         *self.copied.lock().unwrap() = Some((path.to_owned(), Vec::new()));
     }
@@ -91,19 +95,19 @@ impl Switches {
     }
 }
 
-/// A store whose disk does as the switches say.
+/// A store on a disk with switches.
 pub(super) fn open_switched(path: &Path) -> (Store, Arc<Switches>) {
     let switches = Arc::new(Switches::default());
     let disk = Box::new(Switched(Arc::clone(&switches)));
     let limits = StoreLimits {
-        max_spare_bytes: 64 << 10,
+        max_overflow_bytes: 64 << 10,
         ..StoreLimits::default()
     };
     let (store, _) = Store::open_on(path, &limits, disk).unwrap();
     (store, switches)
 }
 
-/// Opens whatever the bytes are, as quickly as can be.
+/// Opens a file with these bytes, without real syncs.
 pub(super) fn open_bytes(path: &Path, bytes: &[u8]) -> Result<(Store, OpenReport), OpenError> {
     fs::write(path, bytes).unwrap();
     let disk = Box::new(Switched(Arc::default()));
@@ -114,12 +118,14 @@ pub(super) fn open_bytes(path: &Path, bytes: &[u8]) -> Result<(Store, OpenReport
     Store::open_on(path, &limits, disk)
 }
 
-/// Adds rooms until one has no place in the file; that one, and how many there are.
+/// Adds rooms until the file has no space for one. Returns that room, and the number of rooms.
 fn fill(store: &Store) -> (RoomId, usize) {
     for number in 0.. {
-        let room = store.room("main", &format!("room {number}")).unwrap();
+        let room = store
+            .room_or_create("main", &format!("room {number}"))
+            .unwrap();
         store.counter_of(room, "love").unwrap().add(1);
-        if room.0 & SPARE != 0 {
+        if !room.cell().is_in_file() {
             return (room, number + 1);
         }
     }
@@ -127,7 +133,7 @@ fn fill(store: &Store) -> (RoomId, usize) {
 }
 
 #[test]
-fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved() {
+fn new_counts_are_kept_in_memory_until_the_file_can_grow() {
     let directory = directory();
     let path = directory.path().join("counts");
     let rooms = {
@@ -135,7 +141,7 @@ fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved()
         disk.is_full.store(true, Ordering::SeqCst);
         let (last, rooms) = fill(&store);
         assert!(matches!(store.grow_ahead(), Err(StoreError::Grow(_))));
-        // A new kind of a room that is in the file, and one of a room that is not.
+        // A new kind in a room that is in the file, and one in a room that is not.
         let first = store.find("main", "room 0").unwrap();
         let counter = store.counter_of(first, "clap").unwrap();
         store.counter_of(last, "clap").unwrap().add(7);
@@ -144,9 +150,10 @@ fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved()
         let [problem] = &status.problems[..] else {
             panic!("{status:?}");
         };
-        assert!(problem.message.contains("can't grow") && problem.message.contains("make space"));
+        assert_eq!(problem.kind.label(), "growth");
+        assert!(problem.to_string().contains("can't grow"), "{problem}");
 
-        // Space returns while others count.
+        // Space returns while other threads count.
         let before = thread::scope(|scope| {
             let adders: Vec<_> = (0..4)
                 .map(|_| {
@@ -163,7 +170,7 @@ fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved()
         counter.add(1);
         let status = store.status();
         assert_eq!((status.unsaved_records, status.problems), (0, vec![]));
-        // Those who knew it by its old place still do.
+        // The old id still leads to the room.
         store.counter_of(last, "love").unwrap().add(1);
         assert_eq!(store.find("main", "room 0"), Some(first));
         store.close().unwrap();
@@ -180,13 +187,13 @@ fn while_the_file_can_not_grow_what_is_new_is_counted_in_memory_and_then_saved()
 }
 
 #[test]
-fn what_is_in_memory_has_a_limit_and_is_not_forgotten_in_silence() {
+fn overflow_has_a_limit_and_its_loss_is_reported() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
     disk.is_full.store(true, Ordering::SeqCst);
     fill(&store);
-    let refused = (0..).find_map(|n| store.room("main", &format!("more {n}")).err());
+    let refused = (0..).find_map(|n| store.room_or_create("main", &format!("more {n}")).err());
     assert!(matches!(refused, Some(StoreError::Late)), "{refused:?}");
     let error = store.close().unwrap_err().to_string();
     assert!(error.contains("could not be saved"), "{error}");
@@ -195,10 +202,10 @@ fn what_is_in_memory_has_a_limit_and_is_not_forgotten_in_silence() {
 }
 
 #[test]
-fn a_flush_that_fails_is_done_again_with_all_of_it() {
+fn a_failed_flush_is_repeated_in_full() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    let room = store.room("main", "talk").unwrap();
+    let room = store.room_or_create("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
     store.flush().unwrap();
     disk.synced.lock().unwrap().clear();
@@ -207,32 +214,35 @@ fn a_flush_that_fails_is_done_again_with_all_of_it() {
     assert_eq!(store.flush().unwrap_err().raw_os_error(), Some(5));
     let status = store.status();
     assert_eq!(status.failed_flushes, 1);
-    assert!(status.behind.is_some());
-    assert_eq!(status.problems[0].label, "flush");
-    // Nothing has changed since, and yet it is not clean.
+    assert!(store.statistics().behind().is_some());
+    assert_eq!(status.problems[0].kind.label(), "flush");
+    // Nothing has changed since, but the page does not count as clean.
     disk.loses_writes.store(false, Ordering::SeqCst);
     store.flush().unwrap();
     let synced = disk.synced.lock().unwrap().clone();
-    let cell = counter.cell();
+    let cell = counter.id().cell();
     assert!(synced.iter().any(|it| it.contains(&cell)), "{synced:?}");
     let status = store.status();
-    assert_eq!((status.behind, status.problems), (None, vec![]));
+    assert_eq!(
+        (store.statistics().behind(), status.problems),
+        (None, vec![])
+    );
 }
 
 #[test]
-fn nobody_but_the_flusher_waits_for_a_slow_disk() {
+fn only_the_flusher_waits_for_a_slow_disk() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    let room = store.room("main", "talk").unwrap();
+    let room = store.room_or_create("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
     counter.add(1);
     let (begins, answer) = disk.gate();
     thread::scope(|scope| {
         let flushing = scope.spawn(|| store.flush());
         begins.recv().unwrap();
-        // All that reactors do, while the disk works. If any waited for it, it would wait forever.
+        // Everything that reactors do, while the disk works. A wait for it would never end.
         counter.add(1);
-        let other = store.room("main", "other").unwrap();
+        let other = store.room_or_create("main", "other").unwrap();
         store.counter_of(other, "clap").unwrap().add(1);
         assert_eq!(counts(&store, "main", "talk"), [("love".to_owned(), 2)]);
         assert_eq!(store.status().rooms, 2);
@@ -242,24 +252,26 @@ fn nobody_but_the_flusher_waits_for_a_slow_disk() {
 }
 
 #[test]
-fn the_file_grows_also_while_a_flush_is_slow() {
+fn the_file_grows_while_a_flush_is_slow() {
     const ROOMS: usize = 60_000;
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
     store.grow_ahead().unwrap();
-    store.room("main", "talk").unwrap();
+    store.room_or_create("main", "talk").unwrap();
     let (begins, answer) = disk.gate();
     let killed = thread::scope(|scope| {
-        scope.spawn(|| store.watch(|| ()));
+        scope.spawn(|| store.grow_until_stopped(|| ()));
         let flushing = scope.spawn(|| store.flush());
         begins.recv().unwrap();
         for number in 0..ROOMS {
-            let room = store.room("main", &format!("room {number}")).unwrap();
+            let room = store
+                .room_or_create("main", &format!("room {number}"))
+                .unwrap();
             store.counter_of(room, "love").unwrap().add(1);
-            // No crowd is as fast as that.
-            let file = &store.core.memory.file;
-            while file.is_running_low(store.index().places.free.next_cell()) {
+            // No crowd is so fast that the grower can't keep up.
+            let file = &store.space.file;
+            while file.is_running_low(store.catalog().free.used_end()) {
                 thread::yield_now();
             }
         }
@@ -277,10 +289,10 @@ fn the_file_grows_also_while_a_flush_is_slow() {
 }
 
 #[test]
-fn who_waits_behind_a_reset_is_seen_to_be_behind() {
+fn a_flush_that_waits_for_a_reset_is_reported_as_behind() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    let room = store.room("main", "talk").unwrap();
+    let room = store.room_or_create("main", "talk").unwrap();
     store.counter_of(room, "love").unwrap().add(1);
     store.flush().unwrap();
     let (begins, answer) = disk.gate();
@@ -290,82 +302,83 @@ fn who_waits_behind_a_reset_is_seen_to_be_behind() {
         store.counter_of(room, "love").unwrap().add(1);
         assert!(store.wait_until_dirty(None));
         let flushing = scope.spawn(|| store.grow_ahead().map(|()| store.flush()));
-        let behind = store.status().behind.unwrap();
-        while store.status().behind.unwrap() < behind + Duration::from_millis(20) {
+        let behind = store.statistics().behind().unwrap();
+        while store.statistics().behind().unwrap() < behind + Duration::from_millis(20) {
             thread::yield_now();
         }
         drop(answer);
         reset.join().unwrap().unwrap();
         flushing.join().unwrap().unwrap().unwrap();
     });
-    assert_eq!(store.status().behind, None);
+    assert_eq!(store.statistics().behind(), None);
 }
 
 #[test]
-fn a_large_file_grows_into_what_is_left_of_the_disk() {
+fn a_large_file_grows_into_what_the_disk_has_left() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    let file = &store.core.memory.file;
-    // An eighth of it is more than what is left.
+    let file = &store.space.file;
+    // An eighth of the file is more than what is left.
     file.grow_to(1 << 20).unwrap();
     let held = file.cells();
-    let left = held + (4 << 20) / format::CELL_BYTES as u32;
-    disk.most_cells.store(left, Ordering::SeqCst);
-    file.grow_ahead(held - 100).unwrap();
+    let left = held + (4 << 20) / CELL_BYTES as u32;
+    disk.max_cells.store(left, Ordering::SeqCst);
+    file.grow_ahead(CellId::new(held - 100)).unwrap();
     assert!(file.cells() > held && file.cells() <= left);
 }
 
 #[test]
-fn while_little_space_is_left_nobody_tries_again_for_each_new_room() {
+fn with_little_space_left_not_every_new_room_tries_to_grow() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    let held = store.core.memory.file.cells();
-    disk.most_cells.store(held, Ordering::SeqCst);
-    store.room("main", "first").unwrap();
+    let held = store.space.file.cells();
+    disk.max_cells.store(held, Ordering::SeqCst);
+    store.room_or_create("main", "first").unwrap();
     assert!(
-        store.watch.wait(Some(Duration::ZERO)),
-        "less than the most is ready"
+        store.growth_signal.wait(Some(Duration::ZERO)),
+        "fewer cells are ready than wanted"
     );
     store.grow_ahead().unwrap();
-    store.room("main", "talk").unwrap();
-    assert!(!store.watch.is_set());
+    store.room_or_create("main", "talk").unwrap();
+    assert!(!store.growth_signal.is_set());
 }
 
 #[test]
-fn only_what_has_changed_is_synced() {
+fn only_changed_pages_are_synced() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
     let mut counters = Vec::new();
     for number in 0..2000 {
-        let room = store.room("main", &format!("room {number}")).unwrap();
+        let room = store
+            .room_or_create("main", &format!("room {number}"))
+            .unwrap();
         counters.push(store.counter_of(room, "love").unwrap());
     }
     store.flush().unwrap();
     disk.synced.lock().unwrap().clear();
     counters[1000].add(1);
     store.flush().unwrap();
-    let cell = counters[1000].cell();
-    let page = cell / PAGE_CELLS * PAGE_CELLS;
+    let cell = counters[1000].id().cell();
     let synced = disk.synced.lock().unwrap().clone();
     assert_eq!(synced.len(), 1, "{synced:?}");
-    assert_eq!(synced[0], page..page + PAGE_CELLS, "of cell {cell}");
-    // Nothing has changed: nothing is written.
+    assert_eq!(synced[0], cell.page().cells(), "the page of {cell:?}");
+    // Without a change, nothing is written.
     store.flush().unwrap();
     assert_eq!(disk.synced.lock().unwrap().len(), 1);
     assert_eq!(store.status().flushes, 2);
 }
 
 #[test]
-fn after_a_sync_that_failed_anywhere_everything_is_written_again_even_by_the_next_process() {
+fn after_a_failed_sync_even_the_next_process_writes_all() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
-    let room = store.room("main", "old").unwrap();
+    let room = store.room_or_create("main", "old").unwrap();
     store.counter_of(room, "love").unwrap().add(7);
     store.flush().unwrap();
-    store.room("main", "new").unwrap();
+    store.room_or_create("main", "new").unwrap();
     assert!(store.remove_inactive("main", "old", u32::MAX));
-    // The kernel takes all those pages for clean from here on, the new room's too.
+    // From here on the kernel takes all those pages for clean, the new room's too.
     disk.loses_writes.store(true, Ordering::SeqCst);
     assert!(matches!(store.reclaim(), Err(StoreError::Sync(_))));
     disk.loses_writes.store(false, Ordering::SeqCst);
@@ -373,58 +386,69 @@ fn after_a_sync_that_failed_anywhere_everything_is_written_again_even_by_the_nex
     let everything = |store: &Store, disk: &Switches| {
         store.flush().unwrap();
         let synced = disk.synced.lock().unwrap().clone();
-        let all = 0..store.core.memory.file.cells();
+        let all = CellId::HEADER..store.space.file.end();
         assert!(synced.contains(&all), "{synced:?}");
     };
     everything(&store, &disk);
     drop(store);
-    // The same if the process died before that.
+    // Now with a process that died before that.
     fs::write(&path, killed).unwrap();
     let (store, disk) = open_switched(&path);
     everything(&store, &disk);
     disk.synced.lock().unwrap().clear();
-    store.room("main", "newer").unwrap();
+    store.room_or_create("main", "newer").unwrap();
     store.flush().unwrap();
     let synced = disk.synced.lock().unwrap().clone();
     assert!(
-        synced.iter().all(|it| it.len() <= 2 * PAGE_CELLS as usize),
+        synced.iter().all(|it| it.end - it.start <= 2 * PAGE_CELLS),
         "{synced:?}"
     );
 }
 
 #[test]
-fn when_the_files_length_could_not_be_synced_everything_is_written_again() {
+fn after_a_failed_sync_of_the_length_all_is_written_again() {
     let directory = directory();
     let (store, disk) = open_switched(&directory.path().join("counts"));
-    store.room("main", "old").unwrap();
+    store.room_or_create("main", "old").unwrap();
     store.flush().unwrap();
-    store.core.memory.file.grow_to(100_000).unwrap();
-    store.room("main", "new").unwrap();
+    store.space.file.grow_to(100_000).unwrap();
+    store.room_or_create("main", "new").unwrap();
     disk.fails_file_sync.store(true, Ordering::SeqCst);
     assert!(store.flush().is_err());
     disk.synced.lock().unwrap().clear();
     store.flush().unwrap();
     let synced = disk.synced.lock().unwrap().clone();
     assert!(
-        synced.contains(&(0..store.core.memory.file.cells())),
+        synced.contains(&(CellId::HEADER..store.space.file.end())),
         "{synced:?}"
     );
 }
 
 #[test]
-fn a_file_that_has_its_largest_size_is_named_as_that() {
+fn a_file_at_its_maximum_size_is_reported_as_full() {
     let directory = directory();
     let limits = StoreLimits {
         max_file_bytes: 2 * MIN_FILE_BYTES,
         ..StoreLimits::default()
     };
     let (store, _) = Store::open(&directory.path().join("counts"), &limits).unwrap();
-    // Faster than the file grows.
+    // Nothing makes the file grow meanwhile.
     while store.status().unsaved_records < 20_000 {
         let number = store.rooms();
-        store.room("main", &format!("room {number}")).unwrap();
+        store
+            .room_or_create("main", &format!("room {number}"))
+            .unwrap();
     }
     assert!(matches!(store.grow_ahead(), Err(StoreError::Full)));
-    let message = store.status().problems.remove(0).message;
-    assert!(message.contains("raise --snapshot-max-bytes"), "{message}");
+    let problem = store.status().problems.remove(0);
+    let is_full = |kind: &ProblemKind| {
+        matches!(
+            kind,
+            ProblemKind::Growth {
+                error: GrowthError::Full,
+                ..
+            }
+        )
+    };
+    assert!(is_full(&problem.kind), "{problem}");
 }

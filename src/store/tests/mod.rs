@@ -1,15 +1,16 @@
-//! The store as rooms see it: what was counted comes back, whatever was left half-written.
+//! The store as rooms see it: what was counted comes back.
 
 mod faults;
 mod images;
 mod model;
-mod retire;
+mod removal;
 
 use std::path::Path;
 
-use super::dirty::PAGE_CELLS;
+use super::cells::CellSource;
 use super::disk::{Disk, FileSystem};
-use super::mapping::{Cells, Mapping};
+use super::format::{CELL_BYTES, CellId, PAGE_CELLS};
+use super::mapping::Mapping;
 use super::*;
 
 const NEW: OpenReport = OpenReport {
@@ -22,7 +23,7 @@ const NEW: OpenReport = OpenReport {
     salvaged: None,
 };
 
-/// In memory where that can be had: what a disk makes of syncs is not what is tested here.
+/// A directory in memory where possible: no test here needs a real disk.
 fn directory() -> tempfile::TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).unwrap()
@@ -32,7 +33,7 @@ fn open(path: &Path) -> (Store, OpenReport) {
     Store::open(path, &StoreLimits::default()).unwrap()
 }
 
-/// In as small a file as there is.
+/// Limits of the smallest possible file.
 fn small(max_rooms: usize) -> StoreLimits {
     StoreLimits {
         max_file_bytes: MIN_FILE_BYTES,
@@ -56,12 +57,12 @@ fn counts_come_back_in_the_order_of_their_kinds() {
     {
         let (store, report) = open(&path);
         assert_eq!(report, NEW);
-        let room = store.room("main", "talk").unwrap();
+        let room = store.room_or_create("main", "talk").unwrap();
         for (kind, delta) in [("love", 3), ("clap", 1), ("❤", 5)] {
             store.counter_of(room, kind).unwrap().add(delta);
         }
         store.counter_of(room, "love").unwrap().add(1);
-        let other = store.room("main", &"long ".repeat(50)).unwrap();
+        let other = store.room_or_create("main", &"long ".repeat(50)).unwrap();
         store.counter_of(other, "love").unwrap().add(9);
     }
     let (store, report) = open(&path);
@@ -82,9 +83,9 @@ fn counts_come_back_in_the_order_of_their_kinds() {
 }
 
 #[test]
-fn a_counter_stays_at_the_largest_number() {
+fn a_counter_never_wraps() {
     let store = Store::anonymous(&small(1)).unwrap();
-    let room = store.room("main", "talk").unwrap();
+    let room = store.room_or_create("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
     counter.add(u64::MAX - 1);
     counter.add(7);
@@ -92,23 +93,23 @@ fn a_counter_stays_at_the_largest_number() {
 }
 
 #[test]
-fn limits_are_errors() {
+fn a_room_beyond_a_limit_is_an_error() {
     let store = Store::anonymous(&small(2)).unwrap();
-    store.room("main", "a").unwrap();
-    store.room("main", "b").unwrap();
+    store.room_or_create("main", "a").unwrap();
+    store.room_or_create("main", "b").unwrap();
     assert!(matches!(
-        store.room("main", "c"),
+        store.room_or_create("main", "c"),
         Err(StoreError::TooManyRooms(2))
     ));
-    assert!(store.room("main", "a").is_ok());
+    assert!(store.room_or_create("main", "a").is_ok());
 
     let store = Store::anonymous(&small(usize::MAX)).unwrap();
-    let error = (0..).find_map(|n| store.room("main", &n.to_string()).err());
+    let error = (0..).find_map(|n| store.room_or_create("main", &n.to_string()).err());
     assert!(matches!(error, Some(StoreError::Full)));
 }
 
 #[test]
-fn a_second_opener_is_told_who_holds_the_file() {
+fn a_locked_file_is_refused_with_the_holders_pid() {
     let directory = directory();
     let path = directory.path().join("counts");
     let _held = open(&path);
@@ -120,7 +121,7 @@ fn a_second_opener_is_told_who_holds_the_file() {
 }
 
 #[test]
-fn foreign_files_are_refused_and_left_alone() {
+fn foreign_files_are_refused_and_left_unchanged() {
     let directory = directory();
     let path = directory.path().join("foreign");
     let mut zero_first = vec![0; 8192];
@@ -132,8 +133,8 @@ fn foreign_files_are_refused_and_left_alone() {
         zero_first,
     ] {
         std::fs::write(&path, &content).unwrap();
-        // What compaction and imports do first.
-        assert!(Lock::of(&path, true).is_err());
+        // Compaction and imports take the lock first.
+        assert!(Lock::acquire_or_create(&path).is_err());
         let error = Store::open(&path, &StoreLimits::default()).unwrap_err();
         assert!(matches!(error, OpenError::Unreadable { .. }), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), content);
@@ -141,18 +142,18 @@ fn foreign_files_are_refused_and_left_alone() {
 }
 
 #[test]
-fn a_file_of_nothing_that_is_too_large_is_refused_without_reading_it() {
+fn a_huge_sparse_file_is_refused_without_reading_it() {
     let directory = directory();
     let path = directory.path().join("sparse");
     let file = std::fs::File::create(&path).unwrap();
-    // So much that reading it would time out.
+    // Reading so much would time out.
     file.set_len(1 << 43).unwrap();
     let error = Store::open(&path, &StoreLimits::default()).unwrap_err();
     assert!(matches!(error, OpenError::TooLarge { .. }), "{error}");
 }
 
 #[test]
-fn a_file_that_was_only_just_created_is_completed() {
+fn a_file_without_a_header_is_completed() {
     let directory = directory();
     let path = directory.path().join("blank");
     std::fs::write(&path, vec![0; 1 << 20]).unwrap();
@@ -168,7 +169,7 @@ fn many_rooms_grow_the_file_and_come_back() {
     {
         let (store, _) = open(&path);
         for n in 0..rooms {
-            let id = store.room("main", &format!("room {n}")).unwrap();
+            let id = store.room_or_create("main", &format!("room {n}")).unwrap();
             store.counter_of(id, "love").unwrap().add(n);
         }
         store.close().unwrap();
@@ -182,15 +183,15 @@ fn many_rooms_grow_the_file_and_come_back() {
 }
 
 #[test]
-fn a_file_that_was_closed_is_open_again_from_the_first_moment() {
+fn an_opened_file_is_not_marked_as_closed() {
     let directory = directory();
     let path = directory.path().join("counts");
     for round in 1..=3 {
         let (store, report) = open(&path);
         assert!(report.was_closed, "in round {round}");
-        let room = store.room("main", "talk").unwrap();
+        let room = store.room_or_create("main", "talk").unwrap();
         store.counter_of(room, "love").unwrap().add(1);
-        // It dies here, and the next one must not take what it counted for rot.
+        // The process dies here. The next one must not take its counts for damage.
         drop(store);
         let (store, report) = open(&path);
         assert!(!report.was_closed);

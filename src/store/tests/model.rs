@@ -1,32 +1,50 @@
-//! A store that counts, resets, removes, dies and starts again over a disk that keeps any of the
-//! sectors written since the last sync, and that may fail. Whenever power fails, the next server
-//! starts, with counts that there were and were synced.
+//! A model of a disk that loses power: it keeps any of the sectors written since the last sync, and
+//! may fail. A store on it counts, resets, removes, dies and starts again. Whenever power fails,
+//! the next server starts, and each count is one that there was since the last sync.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use fastrand::Rng;
 
 use super::faults::open_bytes;
 use super::*;
 
-/// How many lives are lived; `OVATION_LIVES` says how many instead, `OVATION_TEST_SEED` from
-/// which on.
+/// Number of lives that are tried, unless `OVATION_LIVES` gives another. `OVATION_TEST_SEED` gives
+/// the first seed.
 const LIVES: u64 = 20;
 const STEPS: usize = 40;
 const ROOMS: usize = 14;
 const KINDS: usize = 4;
 const SECTOR_BYTES: usize = 512;
-/// As much of the file as is modelled, which all the records fit into.
+/// Size of the part of the file that is modelled. All records fit into it.
 const BYTES: usize = 256 << 10;
 
 /// A room and a kind.
 type Key = (String, String);
 type Counts = HashMap<Key, u64>;
-/// What a crash may leave of each count: between these.
+/// Minimum and maximum of each count after a crash.
 type Bounds = HashMap<Key, (u64, u64)>;
+
+/// Which sectors a sync writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sectors {
+    /// Those whose content has changed.
+    Changed,
+    /// All, because the store has made their pages dirty.
+    All,
+}
+
+/// Whether syncs may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Faults {
+    None,
+    Possible,
+}
 
 /// The disk, and what may be found on it.
 #[derive(Debug)]
@@ -35,12 +53,12 @@ struct World {
     rng: Rng,
     /// What is on the disk.
     durable: Vec<u8>,
-    /// What the kernel takes for being there.
+    /// What the kernel believes to be on the disk.
     clean: Vec<u8>,
-    /// How many syncs succeed until one fails, if one is to.
+    /// Number of syncs that succeed before one fails; `None` if none fails.
     fails_after: Option<u32>,
     bounds: Bounds,
-    /// What there would be if power had failed, and at what moment.
+    /// What would be left if power had failed, and at which moment.
     crashes: Vec<(Vec<u8>, Bounds, &'static str)>,
     moment: &'static str,
 }
@@ -55,7 +73,7 @@ impl World {
         cache
     }
 
-    /// The kernel writes some sectors of its own accord.
+    /// Writes some sectors, as the kernel does at any time.
     fn write_back(&mut self, one_in: u32) {
         let cache = self.cache();
         for start in (0..cache.len()).step_by(SECTOR_BYTES) {
@@ -67,9 +85,8 @@ impl World {
         }
     }
 
-    /// What fails is taken for clean all the same, as Linux does. `is_touched` are sectors that
-    /// are dirty whatever is in them.
-    fn sync(&mut self, bytes: Range<usize>, is_touched: bool) -> io::Result<()> {
+    /// Syncs some bytes. Like Linux, takes sectors for clean even if the sync fails.
+    fn sync(&mut self, bytes: Range<usize>, which: Sectors) -> io::Result<()> {
         let cache = self.cache();
         let fails = self.fails_after == Some(0);
         self.fails_after = match self.fails_after {
@@ -81,19 +98,20 @@ impl World {
             .take_while(|it| *it < cache.len())
         {
             let sector = start..start + SECTOR_BYTES;
-            let is_dirty = is_touched || self.clean[sector.clone()] != cache[sector.clone()];
+            let is_dirty =
+                which == Sectors::All || self.clean[sector.clone()] != cache[sector.clone()];
             if is_dirty && !(fails && self.rng.bool()) {
                 self.durable[sector.clone()].copy_from_slice(&cache[sector.clone()]);
             }
             self.clean[sector.clone()].copy_from_slice(&cache[sector]);
         }
-        match fails {
-            true => Err(io::Error::from_raw_os_error(5)),
-            false => Ok(()),
+        if fails {
+            return Err(io::Error::from_raw_os_error(5));
         }
+        Ok(())
     }
 
-    /// What is on the disk, as long as the file is.
+    /// What is on the disk, with the length of the file.
     fn image(&self) -> Vec<u8> {
         let mut image = self.durable.clone();
         image.resize(fs::metadata(&self.path).unwrap().len() as usize, 0);
@@ -105,7 +123,7 @@ impl World {
         self.crashes.push((image, self.bounds.clone(), self.moment));
     }
 
-    /// These counts are on the disk.
+    /// Notes that these counts are on the disk.
     fn raise(&mut self, synced: Counts) {
         for (key, count) in synced {
             self.bounds.entry(key).or_default().0 = count;
@@ -122,35 +140,39 @@ impl World {
 struct ModelDisk(Arc<Mutex<World>>);
 
 impl Disk for ModelDisk {
-    fn allocate(&self, file: &File, cells: Range<u32>) -> io::Result<()> {
+    fn allocate(&self, file: &File, cells: Range<CellId>) -> io::Result<()> {
         FileSystem.allocate(file, cells)
     }
 
-    fn sync_cells(&self, mapping: &Mapping, cells: Range<u32>) -> io::Result<()> {
+    fn sync_cells(&self, mapping: &Mapping, cells: Range<CellId>) -> io::Result<()> {
         let mut world = self.0.lock().unwrap();
         for one_in in [6, 2, 2] {
             world.write_back(one_in);
             world.power_may_fail();
         }
-        let byte = |cell: u32| cell as usize * format::CELL_BYTES;
-        let is_all = cells == (0..mapping.cells());
+        let byte = |cell: CellId| cell.byte_offset() as usize;
+        let which = if cells == (CellId::HEADER..mapping.end()) {
+            Sectors::All
+        } else {
+            Sectors::Changed
+        };
         let start = byte(cells.start) / SECTOR_BYTES * SECTOR_BYTES;
-        let synced = world.sync(start..byte(cells.end), is_all);
+        let synced = world.sync(start..byte(cells.end), which);
         world.power_may_fail();
         synced
     }
 
     fn sync_file(&self, _: &File) -> io::Result<()> {
-        self.0.lock().unwrap().sync(0..BYTES, false)
+        self.0.lock().unwrap().sync(0..BYTES, Sectors::Changed)
     }
 }
 
-/// A life of a store, with its deaths.
+/// The life of a store, with its crashes.
 struct Life {
     store: Option<Store>,
     world: Arc<Mutex<World>>,
     rng: Rng,
-    /// The counts that everybody sees.
+    /// The counts that clients see.
     now: Counts,
     directory: tempfile::TempDir,
 }
@@ -199,24 +221,25 @@ impl Life {
         self.world().moment = moment;
     }
 
-    /// One of the next syncs may fail, in a life in which the disk does.
-    fn may_fail(&mut self, has_faults: bool) {
-        if has_faults && self.rng.bool() {
+    /// Lets one of the next syncs fail, perhaps.
+    fn may_fail(&mut self, faults: Faults) {
+        if faults == Faults::Possible && self.rng.bool() {
             self.world().fails_after = Some(self.rng.u32(..2));
         }
     }
 
-    fn is_well_again(&self) {
+    fn stop_failing(&self) {
         self.world().fails_after = None;
     }
 
-    /// Some names take one cell, some several.
+    /// A room. Some names take one cell, some several.
     fn any_room(&mut self) -> String {
         let number = self.rng.usize(..ROOMS);
         format!("room {number} {}", "long ".repeat(number % 5 * 9))
     }
 
-    /// How much is about to be counted, before it is, so that no crash is ahead of the bounds.
+    /// Returns how much to count, and raises the bounds before that, so that no crash is ahead of
+    /// them.
     fn expect(&mut self, key: &Key) -> u64 {
         let delta = self.rng.u64(1..1000);
         let count = self.now.entry(key.clone()).or_default();
@@ -236,28 +259,28 @@ impl Life {
         for _ in 0..self.rng.usize(1..13) {
             let key = (self.any_room(), self.any_kind());
             let delta = self.expect(&key);
-            let room = self.store().room("main", &key.0).unwrap();
+            let room = self.store().room_or_create("main", &key.0).unwrap();
             self.store().counter_of(room, &key.1).unwrap().add(delta);
         }
     }
 
-    fn flush(&mut self, has_faults: bool) {
+    fn flush(&mut self, faults: Faults) {
         self.moment("a flush");
         let flushed = self.now.clone();
         let grows = self.rng.bool();
-        let file = &self.store().core.memory.file;
+        let file = &self.store().space.file;
         if grows && file.cells() < 40_000 {
             file.grow_to(file.cells() + 1).unwrap();
         }
-        self.may_fail(has_faults);
+        self.may_fail(faults);
         let is_ok = self.store().flush().is_ok();
-        self.is_well_again();
+        self.stop_failing();
         if is_ok {
             self.world().raise(flushed);
         }
     }
 
-    fn reset(&mut self, has_faults: bool) {
+    fn reset(&mut self, faults: Faults) {
         self.moment("a reset begins");
         let room = self.any_room();
         let Some(id) = self.store().find("main", &room) else {
@@ -266,7 +289,7 @@ impl Life {
         self.world()
             .of_room(&room)
             .for_each(|(_, bound)| bound.0 = 0);
-        // Taken out, so that it can be used while the reset borrows it.
+        // Taken out, so that the store can be used while the reset borrows it.
         let store = self.store.take().unwrap();
         let reset = store.begin_reset(id).unwrap();
         self.moment("a reset");
@@ -281,43 +304,43 @@ impl Life {
         mine.for_each(|(_, count)| *count = 0);
         count_on(self);
         if self.rng.u32(..5) == 0 {
-            self.moment("a reset that a SIGKILL has cut short");
+            self.moment("a reset that a SIGKILL interrupted");
             drop(reset);
             drop(store);
             self.start();
         } else {
-            self.may_fail(has_faults);
+            self.may_fail(faults);
             let is_ok = reset.finish().is_ok();
-            self.is_well_again();
+            self.stop_failing();
             self.store = Some(store);
             if !is_ok {
-                self.flush(false);
+                self.flush(Faults::None);
             }
         }
-        // No more than there is; but what is new may not be on the disk.
+        // The maximum is what there is now; new counts may not be on the disk.
         let now = self.now.clone();
         for (key, bound) in self.world().of_room(&room) {
             bound.1 = now.get(key).copied().unwrap_or(0).max(bound.0);
         }
     }
 
-    fn remove(&mut self, has_faults: bool) {
+    fn remove(&mut self, faults: Faults) {
         self.moment("a removal");
         let room = self.any_room();
         if self.store().find("main", &room).is_none() {
             return;
         }
-        self.flush(false);
+        self.flush(Faults::None);
         self.world()
             .of_room(&room)
             .for_each(|(_, bound)| bound.0 = 0);
         assert!(self.store().remove_inactive("main", &room, u32::MAX));
         self.now.retain(|key, _| key.0 != room);
-        self.may_fail(has_faults);
+        self.may_fail(faults);
         let is_reclaimed = self.rng.u32(..4) > 0 && self.store().reclaim().is_ok();
-        self.is_well_again();
+        self.stop_failing();
         if !is_reclaimed && self.rng.bool() {
-            self.moment("a removal that a SIGKILL has cut short");
+            self.moment("a removal that a SIGKILL interrupted");
             self.store = None;
             self.start();
         } else {
@@ -346,13 +369,13 @@ impl Life {
             for (key, count) in closed {
                 world.bounds.insert(key, (count, count));
             }
-            // Off, and on again.
+            // The machine is switched off and on again.
             fs::write(&world.path, world.image()).unwrap();
         }
         assert!(self.start().was_closed);
     }
 
-    /// Lets a server start from what each of the crashes has left.
+    /// Starts a server from what each crash has left.
     fn check(&self) {
         let crashes = std::mem::take(&mut self.world().crashes);
         let copy = self.directory.path().join("copy");
@@ -377,8 +400,8 @@ impl Life {
                     "in {moment}: {key:?} {count}"
                 );
             }
-            // It works on: what is new finds nothing of the past.
-            let fresh = store.room("main", "fresh").unwrap();
+            // The store works: a new room has no trace of the past.
+            let fresh = store.room_or_create("main", "fresh").unwrap();
             let counter = store.counter_of(fresh, "ha").unwrap();
             assert_eq!(
                 (counter.get(), store.kinds(fresh).len()),
@@ -392,13 +415,13 @@ impl Life {
         }
     }
 
-    fn live(mut self, has_faults: bool) {
+    fn live(mut self, faults: Faults) {
         for _ in 0..STEPS {
             match self.rng.u32(..12) {
                 0..5 => self.react(),
-                5 | 6 => self.flush(has_faults),
-                7 => self.reset(has_faults),
-                8 => self.remove(has_faults),
+                5 | 6 => self.flush(faults),
+                7 => self.reset(faults),
+                8 => self.remove(faults),
                 9 => self.die(),
                 10 => self.close(),
                 _ => {
@@ -427,10 +450,15 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn whatever_the_disk_keeps_the_next_server_starts_with_counts_that_there_were() {
+fn after_any_power_loss_the_next_server_has_known_counts() {
     let first = number("OVATION_TEST_SEED", 1);
     for seed in first..first + number("OVATION_LIVES", LIVES) {
         println!("OVATION_TEST_SEED={seed}");
-        Life::begin(seed).live(seed % 2 == 0);
+        let faults = if seed % 2 == 0 {
+            Faults::Possible
+        } else {
+            Faults::None
+        };
+        Life::begin(seed).live(faults);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use events::{EventStream, Item, stream_request};
 pub(crate) use http::{Http, Response, post_request, upgrade_head};
 pub(crate) use process::{
     cpu_time_during, open_sockets, open_sockets_of, resident_bytes, settled_switches, switches,
-    switches_of,
+    switches_of, thread_names,
 };
 pub(crate) use server::{Server, clean_command, directory, has_strace, refused};
 pub(crate) use wire::{

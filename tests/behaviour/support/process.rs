@@ -90,6 +90,17 @@ pub(crate) fn open_sockets_of(server: &Server, name: &str) -> usize {
         .count()
 }
 
+/// Returns the names of the server's threads.
+pub(crate) fn thread_names(server: &Server) -> Vec<String> {
+    threads_of(server, "")
+        .map(|thread| {
+            read(&format!("{}/comm", thread.display()))
+                .trim()
+                .to_owned()
+        })
+        .collect()
+}
+
 fn threads_of(server: &Server, name: &str) -> impl Iterator<Item = PathBuf> {
     let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
     threads

@@ -1,8 +1,9 @@
-//! Resets and removals: each is whole or has not happened, whenever the process or the machine
-//! dies.
+//! Resets and removals: whenever the process or the machine dies, each has happened as a whole or
+//! not at all.
 
 use std::fs;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::faults::{open_bytes, open_switched};
 use super::*;
@@ -10,7 +11,7 @@ use super::*;
 const LATER: u32 = u32::MAX;
 
 fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
-    let id = store.room("main", room).unwrap();
+    let id = store.room_or_create("main", room).unwrap();
     for (kind, count) in kinds {
         store.counter_of(id, kind).unwrap().add(*count);
     }
@@ -40,11 +41,11 @@ const KINDS: [(&str, u64); 12] = [
     ("l", 12),
 ];
 
-/// What a disk may hold that was to go from each image to the next, and the last of them.
+/// What a disk may hold on the way from each image to the next, and the last image.
 fn torn(images: &[Vec<u8>]) -> impl Iterator<Item = (usize, Vec<u8>)> {
     let between = images.windows(2).enumerate().flat_map(|(number, pair)| {
         (0..200_u64).map(move |seed| {
-            // The digits of a seed, spread: each sector of those that matter is old or new.
+            // The bits of the seed, spread: each sector is old or new.
             let bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
             let bits: Vec<bool> = (0..64).map(|bit| bits >> bit & 1 == 1).collect();
             (number, images::mix(&pair[0], &pair[1], 512, &bits))
@@ -55,7 +56,7 @@ fn torn(images: &[Vec<u8>]) -> impl Iterator<Item = (usize, Vec<u8>)> {
 }
 
 #[test]
-fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
+fn a_reset_survives_a_crash_at_any_point() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
@@ -66,12 +67,12 @@ fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
     disk.copy_at_sync(&path);
     let reset = store.begin_reset(room).unwrap();
     let marked = fs::read(&path).unwrap();
-    // The process dies when it has set but one of them to zero.
-    crate::store::retire::zero(&store, store.kinds(room)[1].1.cell());
+    // The process dies when it has set only one of the counts to zero.
+    store.space.zero(store.kinds(room)[1].1.id());
     let half = fs::read(&path).unwrap();
     reset.zero();
     reset.finish().unwrap();
-    // At the syncs: the mark, the zeros, the end.
+    // The syncs write the mark, the zeros, and the end of the reset.
     let synced = disk.copies();
     assert_eq!(synced.len(), 3);
     let dead = [(1, marked), (1, half)];
@@ -81,12 +82,12 @@ fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
         let (store, _) = open_bytes(&copy, &image).unwrap();
         let found = counts(&store, "main", "talk");
         let is_zero = found.len() == KINDS.len() && found.iter().all(|(_, count)| *count == 0);
-        // Before the mark is on the disk, it has not happened or it has.
+        // Before the mark is on the disk, the reset may not have happened.
         let is_whole = is_zero || number == 0 && found == owned(&KINDS);
         assert!(is_whole, "after {number}: {found:?}");
         assert_eq!(counts(&store, "main", "other"), owned(&[("love", 11)]));
     }
-    // Counting goes on, and what is counted is not taken for damage.
+    // Counting goes on, and new counts are not taken for damage.
     add(&store, "talk", &[("b", 2)]);
     store.close().unwrap();
     drop(store);
@@ -97,7 +98,7 @@ fn a_reset_survives_a_crash_at_any_point_as_a_whole() {
 }
 
 #[test]
-fn what_is_counted_while_a_reset_waits_for_the_disk_outlives_the_process_and_nothing_else_does() {
+fn counts_made_during_a_reset_outlive_the_process() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
@@ -117,7 +118,7 @@ fn what_is_counted_while_a_reset_waits_for_the_disk_outlives_the_process_and_not
     expected.push(("new", 5));
     assert_eq!(counts(&again, "main", "talk"), owned(&expected));
     drop(again);
-    // Power loss: the counts are what they were since the reset.
+    // After a power loss, each count is zero or what was counted since the reset.
     for (_, image) in torn(&[begun, killed]) {
         let (again, _) = open_bytes(&copy, &image).unwrap();
         for (kind, count) in counts(&again, "main", "talk") {
@@ -133,7 +134,7 @@ fn what_is_counted_while_a_reset_waits_for_the_disk_outlives_the_process_and_not
 }
 
 #[test]
-fn a_room_with_a_reaction_that_is_not_sealed_is_not_removed() {
+fn a_room_with_an_unsealed_reaction_is_not_removed() {
     let directory = directory();
     let (store, _) = open_switched(&directory.path().join("counts"));
     add(&store, "talk", &[("love", 7)]);
@@ -144,25 +145,29 @@ fn a_room_with_a_reaction_that_is_not_sealed_is_not_removed() {
     assert!(store.remove_inactive("main", "talk", LATER));
 }
 
-/// Cells of a store to which something happens when one of them is read.
-struct Watched<'s, F: Fn()>(&'s Store, u32, F);
+/// The cells of a store. Something happens when one of them is read.
+struct Watched<'s, F: Fn()> {
+    store: &'s Store,
+    trigger: CellId,
+    action: F,
+}
 
-impl<F: Fn()> Cells for Watched<'_, F> {
+impl<F: Fn()> CellSource for Watched<'_, F> {
     fn cells(&self) -> u32 {
-        self.0.core.memory.file.cells()
+        self.store.space.file.cells()
     }
 
-    fn read(&self, index: u32) -> format::Cell {
-        let cell = self.0.core.memory.file.read(index);
-        if index == self.1 {
-            (self.2)();
+    fn read(&self, cell: CellId) -> format::Cell {
+        let content = self.store.space.file.read(cell);
+        if cell == self.trigger {
+            (self.action)();
         }
-        cell
+        content
     }
 }
 
 #[test]
-fn a_room_that_is_made_again_while_it_is_removed_is_no_damage() {
+fn a_room_removed_and_created_again_is_not_damage() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
@@ -171,22 +176,26 @@ fn a_room_that_is_made_again_while_it_is_removed_is_no_damage() {
         add(&store, &format!("other {other}"), &[("love", 1)]);
     }
     store.flush().unwrap();
-    flush::set_active(&store.core, talk.0, 1, true);
+    seal::set_active(&store.space, talk, 1);
     let before = fs::read(&path).unwrap();
-    // Somebody looks at the file meanwhile.
+    // Another process reads the file meanwhile.
     let is_done = AtomicBool::new(false);
-    let seen = survey::survey(&Watched(&store, talk.0 + 1, || {
-        if !is_done.swap(true, Ordering::SeqCst) {
-            assert!(store.remove_inactive("main", "talk", LATER));
-            add(&store, "talk", &[("clap", 1)]);
-        }
-    }));
+    let seen = survey::survey(&Watched {
+        store: &store,
+        trigger: talk.cell() + 1,
+        action: || {
+            if !is_done.swap(true, Ordering::SeqCst) {
+                assert!(store.remove_inactive("main", "talk", LATER));
+                add(&store, "talk", &[("clap", 1)]);
+            }
+        },
+    });
     assert!(is_done.load(Ordering::SeqCst));
     assert_eq!(seen.damage.total(), 0, "{}", seen.damage);
-    // Or power fails, and the new room is on the disk while the old one is, too.
+    // Or power fails when both the old room and the new one are on the disk.
     let now = fs::read(&path).unwrap();
     let copy = directory.path().join("copy");
-    let its_sector = talk.0 as usize * format::CELL_BYTES / 512;
+    let its_sector = talk.cell().byte_offset() as usize / 512;
     let is_old: Vec<bool> = (0..now.len() / 512).map(|it| it == its_sector).collect();
     let both = images::mix(&before, &now, 512, &is_old);
     let (again, _) = open_bytes(&copy, &both).unwrap();
@@ -205,7 +214,7 @@ fn a_room_that_is_made_again_while_it_is_removed_is_no_damage() {
 }
 
 #[test]
-fn a_room_that_has_counted_since_the_last_flush_is_not_old() {
+fn a_room_that_counted_since_the_last_flush_has_no_age() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
@@ -225,7 +234,7 @@ fn a_room_that_has_counted_since_the_last_flush_is_not_old() {
 }
 
 #[test]
-fn while_a_reset_waits_everybody_has_the_counts_still() {
+fn readers_see_the_counts_until_the_reset_sets_them_to_zero() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
@@ -236,14 +245,14 @@ fn while_a_reset_waits_everybody_has_the_counts_still() {
     let before = Snapshot::open(&path).unwrap();
     assert_eq!(first(&before), owned(&[("love", 7)]));
     reset.zero();
-    // Whoever read a part of it then reads it again.
+    // A reader that has read a part of the room must read it again.
     assert!(!before.is_current());
     let after = Snapshot::open(&path).unwrap();
     assert_eq!(first(&after), owned(&[("love", 0)]));
 }
 
 #[test]
-fn nobody_waits_for_many_rooms_to_be_removed() {
+fn reclaiming_many_rooms_does_not_block_the_index() {
     const ROOMS: usize = 200_000;
     let directory = directory();
     let (store, _) = open_switched(&directory.path().join("counts"));
@@ -274,12 +283,12 @@ fn nobody_waits_for_many_rooms_to_be_removed() {
         is_done.store(true, Ordering::SeqCst);
         (looking.join().unwrap(), all)
     });
-    // Most of it is work under the lock.
-    assert!(longest < all / 4, "one look took {longest:?} of {all:?}");
+    // Most of the work is done under the lock.
+    assert!(longest < all / 4, "one lookup took {longest:?} of {all:?}");
 }
 
 #[test]
-fn a_stop_after_a_removal_that_the_disk_cut_short_leaves_a_whole_file() {
+fn closing_after_a_failed_reclaim_leaves_a_whole_file() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
@@ -300,7 +309,7 @@ fn a_stop_after_a_removal_that_the_disk_cut_short_leaves_a_whole_file() {
 }
 
 #[test]
-fn what_a_dead_process_has_freed_is_on_the_disk_before_it_is_used_again() {
+fn cells_freed_before_a_crash_are_synced_before_reuse() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
@@ -309,7 +318,7 @@ fn what_a_dead_process_has_freed_is_on_the_disk_before_it_is_used_again() {
     disk.copy_at_sync(&path);
     assert!(store.remove_inactive("main", "old", LATER));
     store.reclaim().unwrap();
-    // The process dies in the second sync: the disk has the first, the page cache all.
+    // The process dies during the second sync: the disk has the first, the page cache all.
     let [on_disk, cache] = <[Vec<u8>; 2]>::try_from(disk.copies()).unwrap();
     drop(store);
     fs::write(&path, cache).unwrap();
@@ -326,7 +335,7 @@ fn what_a_dead_process_has_freed_is_on_the_disk_before_it_is_used_again() {
 }
 
 #[test]
-fn who_looks_while_cells_are_used_anew_takes_no_rooms_count_for_another_s() {
+fn a_reader_never_takes_one_rooms_count_for_anothers() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
@@ -337,7 +346,7 @@ fn who_looks_while_cells_are_used_anew_takes_no_rooms_count_for_another_s() {
     let contents = snapshot.contents();
     assert!(store.remove_inactive("main", "old", LATER));
     store.reclaim().unwrap();
-    store.room("main", "newcomer").unwrap();
+    store.room_or_create("main", "newcomer").unwrap();
     store.counter_of(kept, "secret").unwrap().add(1_000_000);
     for room in contents {
         let is_strange = |(kind, _): &(String, u64)| kind == "secret" && room.room != "kept";
@@ -347,7 +356,7 @@ fn who_looks_while_cells_are_used_anew_takes_no_rooms_count_for_another_s() {
 }
 
 #[test]
-fn a_removed_room_is_gone_and_its_space_is_used_again() {
+fn the_space_of_removed_rooms_is_used_again() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, _) = open_switched(&path);
@@ -381,7 +390,7 @@ fn a_removed_room_is_gone_and_its_space_is_used_again() {
 }
 
 #[test]
-fn a_removal_that_a_crash_cuts_short_mixes_nothing_up() {
+fn a_removal_survives_a_crash_at_any_point() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
@@ -392,12 +401,12 @@ fn a_removal_that_a_crash_cuts_short_mixes_nothing_up() {
     disk.copy_at_sync(&path);
     assert!(store.remove_inactive("main", "old", LATER));
     store.reclaim().unwrap();
-    // Others take its place, one of them by a name of several cells.
+    // New rooms take its cells; one has a name of several cells.
     let long = "new ".repeat(40);
     add(&store, &long, &KINDS[..5]);
     add(&store, "new", &[("wow", 1)]);
     store.flush().unwrap();
-    // At the syncs: the head is gone, the rest is gone, others are there.
+    // The syncs write: the head is gone, the rest is gone, the new rooms are there.
     let synced = disk.copies();
     assert_eq!(synced.len(), 3);
     let images = [&[before][..], &synced].concat();
@@ -417,7 +426,7 @@ fn a_removal_that_a_crash_cuts_short_mixes_nothing_up() {
             });
             assert!(is_part, "after {number}: {name}: {found:?}");
         }
-        // What was left over is used again, and finds nothing of its past.
+        // Cells that were left over are used again, without a trace of their past.
         add(&store, "next", &[("ha", 9)]);
         assert_eq!(counts(&store, "main", "next"), owned(&[("ha", 9)]));
     }

@@ -1,0 +1,129 @@
+//! The catalog: everything about records that is kept in memory, under one lock.
+
+use std::sync::Arc;
+
+use super::counter::Counter;
+use super::error::StoreError;
+use super::format::{CellId, CounterId, RoomId};
+use super::free::FreeCells;
+use super::index::Index;
+use super::overflow::Overflow;
+use super::problem::GrowthError;
+use super::space::CellSpace;
+
+/// Where records are, and which cells new ones can use.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    pub(super) index: Index,
+    pub(super) free: FreeCells,
+    pub(super) overflow: Overflow,
+    pub(super) removed: Removed,
+    /// Why the file could not grow when it last had to.
+    pub(super) growth_error: Option<GrowthError>,
+}
+
+/// Rooms that were removed, and whose cells must not be used yet.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// First cells of the rooms. They are free in memory, but perhaps not on the disk.
+    pub(super) heads: Vec<CellId>,
+    /// Their other cells, and their counters.
+    pub(super) others: Vec<CellId>,
+}
+
+impl Catalog {
+    /// A catalog of these records.
+    pub(super) fn new(index: Index, free: FreeCells) -> Self {
+        Self {
+            index,
+            free,
+            overflow: Overflow::default(),
+            removed: Removed::default(),
+            growth_error: None,
+        }
+    }
+
+    /// A handle of a counter.
+    pub(super) fn counter(&self, space: &Arc<CellSpace>, id: CounterId) -> Counter {
+        match self.overflow.movable_id(id) {
+            Some(shared_id) => Counter::movable(space, shared_id),
+            None => Counter::fixed(space, id),
+        }
+    }
+
+    /// The room with this name.
+    pub(super) fn find(&self, space: &CellSpace, party: &str, room: &str) -> Option<RoomId> {
+        self.index.find(space, party, room)
+    }
+
+    /// Takes cells for a room: in the file, or else in overflow memory.
+    ///
+    /// # Errors
+    /// [`StoreError`] if neither has space.
+    pub(super) fn allocate_room(
+        &mut self,
+        space: &CellSpace,
+        cells: u32,
+    ) -> Result<CellId, StoreError> {
+        match self.free.allocate(&space.file, cells) {
+            Ok(cell) => Ok(cell),
+            Err(error) => {
+                let error = self.note_growth_error(error)?;
+                self.overflow.allocate_room(&space.overflow, cells, error)
+            }
+        }
+    }
+
+    /// Takes a cell for a counter of a room: in the file, or else in overflow memory.
+    ///
+    /// # Errors
+    /// [`StoreError`] if neither has space.
+    pub(super) fn allocate_counter(
+        &mut self,
+        space: &CellSpace,
+        room: RoomId,
+    ) -> Result<CellId, StoreError> {
+        // A counter can't be in the file before its room is.
+        let in_file = if room.cell().is_in_file() {
+            self.free.allocate(&space.file, 1)
+        } else {
+            Err(StoreError::Late)
+        };
+        match in_file {
+            Ok(cell) => Ok(cell),
+            Err(error) => {
+                let error = self.note_growth_error(error)?;
+                self.overflow.allocate_counter(&space.overflow, error)
+            }
+        }
+    }
+
+    /// Moves some overflow records into the file. Returns whether all records are in the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file has no space for one.
+    pub(super) fn move_overflow(&mut self, space: &CellSpace) -> Result<bool, StoreError> {
+        self.overflow
+            .move_some(&mut self.index, &mut self.free, space)
+    }
+
+    /// Remembers why the file could not grow, and returns the error.
+    ///
+    /// # Errors
+    /// The error, if overflow memory is no way out of it.
+    pub(super) fn note_growth_error(
+        &mut self,
+        error: StoreError,
+    ) -> Result<StoreError, StoreError> {
+        match &error {
+            StoreError::Grow(_) => self.growth_error = Some(GrowthError::from(&error)),
+            // The grower may know a better reason.
+            StoreError::Late => {
+                self.growth_error
+                    .get_or_insert_with(|| GrowthError::from(&error));
+            }
+            _ => return Err(error),
+        }
+        Ok(error)
+    }
+}
