@@ -1,5 +1,5 @@
-//! What the server and its commands promise, proved on the real binary over loopback. Every test
-//! starts processes of its own in a directory of its own, and none looks inside.
+//! The promises of the server and its commands, proved on the real binary over loopback. Every test
+//! starts its own processes in its own directory.
 //!
 //! Where a test belongs:
 //! - `rooms`: messages between a room and its members. `limits`: what is refused, and how.
@@ -13,6 +13,7 @@
 //! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
 //!   use the admin side.
 //! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
+//! - `documentation`: the pages of the documentation, held to the code.
 //! - `support`: the harness. It starts the server, and has the clients and the waits.
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ mod crowd;
 mod descriptors;
 mod disk;
 mod doctor;
+mod documentation;
 mod durability;
 mod frames;
 mod http;

@@ -1,19 +1,13 @@
 //! The documentation, held to the code: links lead somewhere, the README stays short, and the
 //! operator's page names every flag and every metric of the server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "here a panic is a verdict"
-)]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-/// What a stranger reads before the first try.
+use crate::support::{AdminSide, clean_command};
+
+/// Maximum length of the README: an operator has two minutes.
 const MAX_README_WORDS: usize = 800;
 const OPERATIONS: &str = "docs/operations.md";
 /// Directories whose paths the pages name.
@@ -127,7 +121,7 @@ fn broken(page: &Page, link: &str) -> Option<String> {
 }
 
 fn help_of_serve() -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ovation"))
+    let output = clean_command(Path::new("."))
         .args(["serve", "--help"])
         .output()
         .expect("the server starts");
@@ -147,56 +141,10 @@ fn flags(help: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// A server of its own, which ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It fails only if the process has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    /// Starts a server that has no snapshot. Returns it with the address of its admin side.
-    fn start() -> (Self, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ovation"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OVATION_")) {
-            command.env_remove(name);
-        }
-        let address = "127.0.0.1:0";
-        command.args([
-            "serve",
-            "--no-snapshot",
-            "--listen",
-            address,
-            "--admin",
-            address,
-        ]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let output = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let server = Self(child);
-        let admin = output.lines().find_map(|line| {
-            let line = line.expect("its output is UTF-8");
-            let url = line.strip_prefix("Dashboard: http://")?;
-            Some(url.trim_end_matches('/').to_owned())
-        });
-        (server, admin.expect("it says where its admin side is"))
-    }
-}
-
 /// Returns the names of all metrics that a server has.
 fn metrics() -> BTreeSet<String> {
-    let (_server, admin) = Server::start();
-    let mut stream = TcpStream::connect(&admin).expect("the admin side listens");
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let mut response = String::new();
-    stream.read_to_string(&mut response).expect("it answers");
+    let (_server, admin) = AdminSide::start(&["--no-snapshot"]);
+    let response = admin.get("/metrics").body;
     let types = response
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "));
