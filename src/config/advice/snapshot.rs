@@ -91,7 +91,7 @@ fn store(error: &StoreError) -> String {
         StoreError::Grow(source) | StoreError::Sync(source) => running_disk(source.kind()),
         StoreError::Late => CHECK_DISK.to_owned(),
         StoreError::TooManyKinds | StoreError::NameTooLong => {
-            "use shorter names and fewer kinds".to_owned()
+            "use fewer kinds and shorter names".to_owned()
         }
     }
 }
