@@ -105,12 +105,12 @@ fn open_locked(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock it")(source)),
         }
-        let held = file.metadata().map_err(failed("look at it"))?;
+        let held = file.metadata().map_err(failed("read its metadata"))?;
         match std::fs::metadata(path) {
             Ok(named) if is_same_file(&named, &held) => return Ok(file),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(failed("look at it")(source)),
+            Err(source) => return Err(failed("read its metadata")(source)),
         }
     }
 }
