@@ -1,5 +1,5 @@
-//! Compares four stores: counting a reaction, flushing 10,000 changed rooms, and opening a file of a
-//! million rooms. Run `cargo bench --manifest-path benches/stores/Cargo.toml`.
+//! Compares four stores: counting a reaction, flushing 10,000 changed rooms, and opening a file of
+//! a million rooms. Run `cargo bench --manifest-path benches/stores/Cargo.toml`.
 
 use std::fs;
 use std::hint::black_box;
@@ -90,7 +90,9 @@ fn all(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+    config = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(4));
     targets = all
 }
 criterion_main!(benches);

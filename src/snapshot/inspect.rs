@@ -13,7 +13,7 @@ use super::progress::progress;
 use crate::figures::whole;
 use crate::store::Snapshot;
 
-/// Number of times that a file is read again, because a server has reused cells meanwhile.
+/// Number of times that a file is read again, because a server has reused cells.
 const MAX_RETRIES: usize = 5;
 
 /// How a summary is printed.

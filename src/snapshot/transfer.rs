@@ -11,7 +11,7 @@ use super::progress::progress;
 use crate::figures::whole;
 use crate::store::{Lock, MAX_FILE_BYTES, Rewrite, RoomContents, Snapshot, StoreLimits};
 
-/// Number of times that a copy is tried, because a server has reused cells meanwhile.
+/// Number of times that a copy is tried, because a server has reused cells.
 const MAX_TRIES: usize = 5;
 
 /// Limits of files that tools write: none but those of the format. A server has limits of its
@@ -72,7 +72,7 @@ fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), Failu
     if snapshot.is_current() {
         return Ok(());
     }
-    let busy = io::Error::other("a server has removed rooms meanwhile; try again");
+    let busy = io::Error::other("a server has removed rooms; try again");
     Err(Failure::io("read all rooms")(busy))
 }
 

@@ -110,7 +110,7 @@ impl Catalog {
     /// Remembers why the file could not grow, and returns the error.
     ///
     /// # Errors
-    /// The error, if overflow memory is no way out of it.
+    /// The error, if overflow memory can't help.
     pub(super) fn note_growth_error(
         &mut self,
         error: StoreError,

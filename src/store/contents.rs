@@ -55,7 +55,7 @@ fn room_contents(
     let mut is_quiet = true;
     let mut counts = Vec::new();
     for (counter, record) in survey.index.counter_records(cells, id) {
-        // If the cell was reused meanwhile, the counter may belong to another room by now.
+        // A server may have reused the cell for a counter of another room.
         if record.room != id {
             continue;
         }

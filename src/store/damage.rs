@@ -16,17 +16,17 @@ pub struct DamageReport {
 
 impl DamageReport {
     /// Whether nothing is damaged.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.total == 0
     }
 
     /// Number of damaged places.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.total
     }
 
     /// The first damaged places: offset in the file in bytes, and what is damaged there.
-    pub fn named(&self) -> &[(u64, Damage)] {
+    pub(crate) fn named(&self) -> &[(u64, Damage)] {
         &self.named
     }
 

@@ -73,7 +73,7 @@ impl Store {
         let used_end = self.catalog().free.used_end();
         let freed = file.sync(CellId::HEADER..used_end).and_then(|()| {
             others.iter().for_each(|cell| file.free(*cell));
-            // Readers that copy the file meanwhile must not take new records for old ones.
+            // Processes that are copying the file must not take new records for old ones.
             file.header_words().count_removal();
             file.sync(CellId::HEADER..used_end)
         });

@@ -12,7 +12,7 @@ use super::space::CellSpace;
 use super::statistics::FlushStatistics;
 
 /// Default maximum number of rooms in a store.
-pub const DEFAULT_MAX_ROOMS: usize = 4_000_000;
+pub(crate) const DEFAULT_MAX_ROOMS: usize = 4_000_000;
 
 /// Limits on what a store takes.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Store {
     pub(crate) fn wait_until_dirty(&self, longest: Option<Duration>) -> bool {
         let is_dirty = self.space.dirty.signal.wait(longest);
         if is_dirty && self.space.file.has_file() {
-            // The flush counts as running, whatever it has to wait for first.
+            // The flush counts as running from now on, even if it first waits for a lock.
             self.statistics().begin();
             self.growth_signal.set();
         }

@@ -3,7 +3,7 @@
 //! One of the crate's homes of `unsafe`. All of it is in [`Mapping::cell`], which turns a
 //! bounds-checked cell number into eight atomics. Nothing else ever refers to the memory, so no
 //! `&mut` and no `&[u8]` aliases it. Concurrent changes are changes of atomics, also those of
-//! another process that writes to the file in spite of the lock.
+//! another process that ignores the lock and writes to the file.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -21,8 +21,8 @@
 //! - A damaged or truncated file: it is refused, with the places of the damage, and left as it was;
 //!   or it is salvaged. [`mod@format`] says what can be known of a file, and what can't.
 //!
-//! No server can survive another program that truncates the file while it is mapped (SIGBUS), or
-//! that writes to it in spite of the lock.
+//! No server can survive another program that ignores the lock, and truncates the mapped file
+//! (SIGBUS) or writes to it.
 //!
 //! # Why threads can't harm each other
 //! All memory of the file is reached as atomics. Of the words that change:
@@ -32,8 +32,8 @@
 //! - The first word of a record is changed when the record is made or removed, under the lock of
 //!   the catalog.
 //!
-//! A cell is reused only after its old record is gone from the disk. Only rooms whose counters
-//! nobody holds are removed.
+//! A cell is reused only after its old record is gone from the disk. A room is removed only when
+//! no thread holds one of its counters.
 //!
 //! # Files
 //! Each file uses only files above it.
@@ -90,12 +90,13 @@ pub use contents::RoomContents;
 pub use counter::Counter;
 pub use damage::DamageReport;
 pub use error::{CloseError, OpenError, StoreError};
-pub(crate) use file::Lock;
-pub use file::{DEFAULT_MAX_FILE_BYTES, MAX_FILE_BYTES, MIN_FILE_BYTES};
+pub use file::MIN_FILE_BYTES;
+pub(crate) use file::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES};
 pub use format::RoomId;
-pub use handle::{DEFAULT_MAX_ROOMS, Store, StoreLimits};
+pub(crate) use handle::DEFAULT_MAX_ROOMS;
+pub use handle::{Store, StoreLimits};
 pub use open::{OpenReport, Salvaged};
-pub use overflow::DEFAULT_MAX_OVERFLOW_BYTES;
+pub(crate) use overflow::DEFAULT_MAX_OVERFLOW_BYTES;
 pub(crate) use problem::{GrowthError, Problem, ProblemKind};
 pub(crate) use rewrite::Rewrite;
 pub use snapshot::Snapshot;

@@ -113,7 +113,7 @@ impl Store {
         let space = reserve(file, limits).map_err(failed("reserve address space for it"))?;
         let catalog = Catalog::new(survey.index, survey.free);
         let store = Self::new(space, catalog, limits.max_rooms);
-        // From here on the file is open, whatever happens.
+        // From here on the file counts as open, even if a later step fails.
         mark_open(&store.space).map_err(failed("write it"))?;
         let header = store.space.file.header_words();
         header.set_owner(std::process::id());

@@ -18,7 +18,7 @@ use super::mapping::Mapping;
 use super::space::CellSpace;
 
 /// Default maximum of the memory for counts that the file has no space for, in bytes.
-pub const DEFAULT_MAX_OVERFLOW_BYTES: u64 = 64 << 20;
+pub(crate) const DEFAULT_MAX_OVERFLOW_BYTES: u64 = 64 << 20;
 
 /// Number of records that are moved at once, before other threads get the index.
 const BATCH: usize = 256;

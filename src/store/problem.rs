@@ -82,7 +82,7 @@ pub(crate) enum ProblemKind {
 }
 
 impl ProblemKind {
-    /// One word for logs, the same for all problems of this kind.
+    /// One word for logs, which names the kind without the details.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Growth { .. } => "growth",
@@ -91,7 +91,7 @@ impl ProblemKind {
         }
     }
 
-    /// Whether both are problems of the same kind, whatever the details.
+    /// Whether both are of one kind; the details may differ.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }

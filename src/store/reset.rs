@@ -22,7 +22,7 @@ pub(crate) struct Reset<'s> {
     store: &'s Store,
     room: RoomId,
     counters: Vec<CounterId>,
-    /// No other thread seals, moves or frees meanwhile.
+    /// Keeps other threads from sealing, moving or freeing.
     _maintenance: MutexGuard<'s, ()>,
 }
 
@@ -59,7 +59,7 @@ impl Reset<'_> {
     /// Sets the counts to zero. What is added from now on counts.
     pub(crate) fn zero(&self) {
         let file = &self.store.space.file;
-        // Tells readers that copy the file meanwhile to start again.
+        // Tells processes that are copying the file to start again.
         file.header_words().count_removal();
         let counters: Vec<CounterId> = {
             let catalog = self.store.catalog();

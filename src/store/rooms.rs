@@ -80,7 +80,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the room or a kind does not fit.
     pub(super) fn put(&self, contents: &RoomContents) -> Result<(), StoreError> {
-        // There is no grower that does it.
+        // Tools that write files have no grower.
         self.grow_ahead()?;
         let _maintenance = self.maintenance();
         let is_new = self.find(&contents.party, &contents.room).is_none();

@@ -26,7 +26,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the file, and changes nothing. The file must not become shorter meanwhile.
+    /// Reads the file, and changes nothing. The file must not become shorter while this lives.
     ///
     /// # Errors
     /// [`OpenError::Io`] and [`OpenError::Unreadable`]. Damage in a readable file is no error:

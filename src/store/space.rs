@@ -28,7 +28,7 @@ impl CellSpace {
         }
     }
 
-    /// A counter in place. Whoever changes the count calls [`CellSpace::mark`].
+    /// A counter in place. A caller that changes the count must then call [`CellSpace::mark`].
     #[inline]
     pub(super) fn counter(&self, counter: CounterId) -> CounterWords<'_> {
         CounterWords::new(self.cell(counter.cell()))

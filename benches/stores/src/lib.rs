@@ -145,7 +145,8 @@ impl Counts for Sqlite {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS counts (room TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS counts (room TEXT PRIMARY KEY, count INTEGER) \
+             WITHOUT ROWID",
         )?;
         Ok(Self {
             connection,

@@ -31,11 +31,13 @@ pub(crate) fn open_error(error: &OpenError) -> String {
                 HeaderError::Checksum => "start once with --salvage, or ",
                 _ => "",
             };
-            format!("it was left as it is: {salvage}move it away, {OTHER_FILE}")
+            format!("the file was left unchanged: {salvage}move it away, {OTHER_FILE}")
         }
-        OpenError::Damaged { .. } => "it was left as it is: restore a backup, or start once with \
+        OpenError::Damaged { .. } => {
+            "the file was left unchanged: restore a backup, or start once with \
              --salvage, which keeps what is provably whole and puts the original beside it"
-            .to_owned(),
+                .to_owned()
+        }
         OpenError::TooLarge { .. } => format!("raise --snapshot-max-bytes, {OTHER_FILE}"),
     };
     format!("{error}; {advice}")
@@ -59,6 +61,10 @@ fn serve_io(error: &io::Error) -> String {
 /// Why `ovation serve` can't save everything when it ends, and what to do.
 pub(crate) fn close_error(error: &CloseError) -> String {
     let advice = match error {
+        // It is not the operating system's, and says everything itself.
+        CloseError::Io(source) if source.kind() == io::ErrorKind::Other => {
+            return error.to_string();
+        }
         CloseError::Io(source) => disk(source.kind()).to_owned(),
         CloseError::Reclaim(error) | CloseError::Unsaved { reason: error, .. } => store(error),
     };
@@ -91,7 +97,7 @@ fn store(error: &StoreError) -> String {
         StoreError::Grow(source) | StoreError::Sync(source) => running_disk(source.kind()),
         StoreError::Late => CHECK_DISK.to_owned(),
         StoreError::TooManyKinds | StoreError::NameTooLong => {
-            "use shorter names and fewer kinds".to_owned()
+            "use fewer kinds and shorter names".to_owned()
         }
     }
 }
@@ -117,13 +123,17 @@ fn disk(kind: io::ErrorKind) -> &'static str {
 /// Why a tool can't open or write a file, and what to do.
 pub(crate) fn tool_open_error(tool: SnapshotTool, error: &OpenError) -> String {
     let advice = match error {
+        // It is not the operating system's, and says everything itself.
+        OpenError::Io { source, .. } if source.kind() == io::ErrorKind::Other => {
+            return error.to_string();
+        }
         OpenError::Io { source, .. } => tool_io(tool, source),
         OpenError::Locked { .. } => "stop that server first",
         OpenError::Unreadable { reason, .. } => match reason {
             HeaderError::Checksum => SALVAGE_BY_SERVER,
             HeaderError::Version(_) => "use the server's version that wrote it",
             HeaderError::NotASnapshot | HeaderError::Truncated(_) => {
-                "it was left as it is: check the path"
+                "the file was left unchanged: check the path"
             }
         },
         OpenError::Damaged { .. } => SALVAGE_BY_SERVER,
@@ -133,7 +143,7 @@ pub(crate) fn tool_open_error(tool: SnapshotTool, error: &OpenError) -> String {
 }
 
 /// Advice about a damaged file, for tools: none of them salvages.
-const SALVAGE_BY_SERVER: &str = "it was left as it is: restore a backup, or let \
+const SALVAGE_BY_SERVER: &str = "the file was left unchanged: restore a backup, or let \
     `ovation serve --salvage` keep what is provably whole";
 
 fn tool_io(tool: SnapshotTool, error: &io::Error) -> &'static str {

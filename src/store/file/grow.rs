@@ -4,17 +4,11 @@ use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::SnapshotFile;
+use super::mapped::SnapshotFile;
+use super::size::{CELLS_AHEAD, FEW_CELLS_AHEAD, SEGMENT_CELLS};
 use crate::store::cells::CellSource;
 use crate::store::error::StoreError;
-use crate::store::format::{CELL_BYTES, CellId, HEADER_CELLS};
-
-/// The file grows by this, or by an eighth of itself if that is more. Also the alignment.
-const SEGMENT_CELLS: u32 = (1 << 20) / CELL_BYTES as u32;
-/// Number of cells that are kept ready for the next records, where there is enough space.
-pub(super) const CELLS_AHEAD: u32 = 1 << 15;
-/// Number of cells that are kept ready where space is short.
-const FEW_CELLS_AHEAD: u32 = 1 << 13;
+use crate::store::format::{CellId, HEADER_CELLS};
 
 impl SnapshotFile {
     /// Gives blocks to the holes that a copy of the file may have. Writing to a hole on a full

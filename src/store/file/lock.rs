@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use super::{MAX_FILE_BYTES, max_cells};
+use super::size::{MAX_FILE_BYTES, max_cells};
 use crate::store::error::OpenError;
 use crate::store::format::{CELL_BYTES, CellId, HeaderCell, HeaderError, OWNER_OFFSET};
 
@@ -50,7 +50,7 @@ impl Lock {
             let mut before = [0; 8];
             let read = lock.file.read_exact_at(&mut before, OWNER_OFFSET);
             read.map_err(failed("read it"))?;
-            // Whoever is refused meanwhile is told this pid.
+            // A process that finds the file locked reports this pid.
             let pid = u64::from(std::process::id()).to_le_bytes();
             let written = lock.file.write_all_at(&pid, OWNER_OFFSET);
             written.map_err(failed("write it"))?;
@@ -85,8 +85,8 @@ pub(super) fn open_or_create_locked(path: &Path) -> Result<File, OpenError> {
     open_locked(path, OpenOptions::new().create(true))
 }
 
-/// Opens and locks the file. If compaction has put another file in its place meanwhile, opens and
-/// locks that one.
+/// Opens and locks the file. If compaction replaces the file in between, opens and locks the
+/// new one.
 fn open_locked(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
     let failed = |action| OpenError::io(path, action);
     let options = options.read(true).write(true).truncate(false);
@@ -105,12 +105,12 @@ fn open_locked(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock it")(source)),
         }
-        let held = file.metadata().map_err(failed("look at it"))?;
+        let held = file.metadata().map_err(failed("read its metadata"))?;
         match std::fs::metadata(path) {
             Ok(named) if is_same_file(&named, &held) => return Ok(file),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(failed("look at it")(source)),
+            Err(source) => return Err(failed("read its metadata")(source)),
         }
     }
 }

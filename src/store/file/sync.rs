@@ -5,15 +5,15 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use super::SnapshotFile;
+use super::mapped::SnapshotFile;
 use crate::store::cells::CellSource;
 use crate::store::format::{CellId, PageId};
 
 impl SnapshotFile {
     /// Writes the changed pages of `cells` to the disk, and waits for it. Writes all cells if a
-    /// sync has failed before: the kernel takes pages for clean once it has tried to write them,
-    /// even in vain, and reports the failure only once. The file remembers the failure across
-    /// the death of the process.
+    /// sync has failed before: once the kernel has tried to write pages, it takes them for clean,
+    /// even if it failed, and it reports the failure only once. The header remembers the failure
+    /// across the death of the process.
     ///
     /// # Errors
     /// The operating system's.
@@ -78,7 +78,7 @@ impl SnapshotFile {
         };
         self.sync(CellId::HEADER..CellId::FIRST_RECORD)?;
         self.disk.sync_file(file)?;
-        File::open(directory_of(&self.path))?.sync_all()
+        File::open(directory_of(self.path()))?.sync_all()
     }
 }
 

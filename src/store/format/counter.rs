@@ -10,13 +10,13 @@ use super::words::{COMMIT_WORD, COUNT_WORD, MARK_WORD, NAME_WORD, SEALED_WORD};
 
 /// What a counter counts.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CounterRecord {
+pub(crate) struct CounterRecord {
     /// The counter's room.
-    pub room: RoomId,
+    pub(crate) room: RoomId,
     /// Position of the kind among the kinds of the room.
-    pub ordinal: u8,
+    pub(crate) ordinal: u8,
     /// The kind.
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// What the sealed copy says about a count.

@@ -9,7 +9,7 @@ use super::words::{
 
 /// A part of a file that is not as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// The file is shorter than its header says.
     EndMissing,
     /// The word that says how long the file is.
@@ -44,7 +44,7 @@ pub enum Damage {
 
 impl Damage {
     /// A few words for the operator. "At offset N" can follow.
-    pub fn description(self) -> &'static str {
+    pub(crate) fn description(self) -> &'static str {
         match self {
             Self::EndMissing => "the end of the file is missing",
             Self::Length => "the file's length",
@@ -94,7 +94,7 @@ impl fmt::Display for Damage {
 
 /// Why a record can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The first cell of a room's record is whole, but a later one was never written.
     Torn,
     /// The record is not as it was written.

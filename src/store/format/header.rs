@@ -13,7 +13,7 @@ use super::words::{
 };
 
 /// Version of the format that this code reads and writes.
-pub const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 
 /// Offset of the owner's pid in the file, in bytes.
 pub(crate) const OWNER_OFFSET: u64 = OWNER_WORD as u64 * WORD_BYTES;
@@ -41,7 +41,7 @@ pub enum HeaderError {
 }
 
 /// Encodes the header of a new file. `created` is in seconds since 1970.
-pub fn encode_header(created: u64) -> Cell {
+pub(crate) fn encode_header(created: u64) -> Cell {
     let mut cell = Cell::default();
     cell[MAGIC_WORD] = MAGIC;
     cell[CELL_BYTES_WORD] = CELL_BYTES as u64;
@@ -54,7 +54,7 @@ pub fn encode_header(created: u64) -> Cell {
 ///
 /// # Errors
 /// [`HeaderError`] if the header belongs to no file that this code can read.
-pub fn decode_header(cell: &Cell) -> Result<(), HeaderError> {
+pub(super) fn decode_header(cell: &Cell) -> Result<(), HeaderError> {
     let (version, checksum) = halves(cell[VERSION_WORD]);
     if cell[MAGIC_WORD] != MAGIC {
         let mut with_magic = *cell;

@@ -4,35 +4,49 @@
 //! lies within one sector and one cache line. The first 64 cells are the header: two of them are
 //! used, and the others are zero. The first byte of every other cell says what the cell holds.
 //!
-//! | cell | word | content |
-//! |---|---|---|
-//! | header, cell 0 | 0 | magic `OVATION1`, written last |
-//! | | 1 | version u32; CRC u32 over words 0, the version, 2 and 3 |
-//! | | 2 | size of a cell in bytes u32; zero u32 |
-//! | | 3 | time of creation, in seconds since 1970 |
-//! | | 4 | pid of the last process that opened the file; no checksum covers it |
-//! | | 5 | zero while the file is open; after it was closed in order, checked: number of cells in use, header included |
-//! | | 6 | checked: number of cells that the file has at least; zero if not known yet |
-//! | | 7 | number of removals so far, which tells readers of a file in use that a room, its counts, or the past of reused cells has gone |
-//! | header, cell 1 | 0 | checked: digest of all records of a file that was closed in order |
-//! | | 1 | not zero if a sync has failed, and the whole file must be written again |
-//! | room | 0 | `R` u8; number of cells in the record u8; bytes of the party's name u16; CRC u32 over everything that is written once: the low half of this word, word 3 and the names |
-//! | | 1 | CRC u32 over the same parts of this cell alone; `RSET` u32 while the counts of the room are to be set to zero, `ZERO` u32 from then until that is on the disk, else zero |
-//! | | 2 | checked: when the room last counted something, in seconds since 1970; zero if never |
-//! | | 3 | bytes of the room's name u16; zero |
-//! | | 4-7 | the party's name, then the room's, UTF-8, padded with zeros; continued in words 1-7 of the following cells |
-//! | continuation | 0 | `C` u8; zero |
-//! | | 1-7 | more of the names |
-//! | counter | 0 | `K` u8; bytes of the kind u8; ordinal u8; zero u8; CRC u32 over the low half of this word, the room's cell and the kind |
-//! | | 1 | CRC u32 over words 0 and 3; cell of the room u32 |
-//! | | 2 | the count: the only word that reactors change |
-//! | | 3 | the sealed copy of the count |
-//! | | 4-7 | the kind, UTF-8, padded with zeros |
-//! | free | 0 | zero |
-//! | | 1-7 | anything |
+//! ```text
+//! cell           word  content
 //!
-//! "CRC" is CRC-32C (Castagnoli, RFC 3720 appendix B.4). A u32 or u16 is at the lower end of what
-//! is left of its word.
+//! header cell 0  0     magic "OVATION1", written last
+//!                1     u32 version; u32 CRC over words 0, the version, 2 and 3
+//!                2     u32 size of a cell in bytes; u32 zero
+//!                3     time of creation, in seconds since 1970
+//!                4     pid of the last process that opened the file; in no checksum
+//!                5     zero while the file is open. After it was closed in order, checked:
+//!                      number of cells in use, header included
+//!                6     checked: number of cells that the file has at least; zero if not known
+//!                7     number of removals so far. It tells readers of a file in use that a room,
+//!                      the counts of a room, or the old content of reused cells has gone
+//! header cell 1  0     checked: digest of all records of a file that was closed in order
+//!                1     not zero if a sync has failed, so that all must be written again
+//!
+//! room           0     u8 'R'; u8 number of cells in the record; u16 bytes of the party's name;
+//!                      u32 CRC over everything that is written once: the low half of this word,
+//!                      word 3 and the names
+//!                1     u32 CRC over the same parts of this cell alone; u32 "RSET" while the
+//!                      counts of the room are to be set to zero, "ZERO" from then until the
+//!                      zeros are on the disk, otherwise zero
+//!                2     checked: when the room last counted something, in seconds since 1970;
+//!                      zero if never
+//!                3     u16 bytes of the room's name; zero
+//!                4-7   name of the party, then of the room: UTF-8, padded with zeros; they go on
+//!                      in words 1-7 of the following cells
+//! continuation   0     u8 'C'; zero
+//!                1-7   more of the names
+//!
+//! counter        0     u8 'K'; u8 bytes of the kind; u8 ordinal; u8 zero; u32 CRC over the low
+//!                      half of this word, the cell of the room and the kind
+//!                1     u32 CRC over words 0 and 3; u32 cell of the room
+//!                2     the count: the only word that reactors change
+//!                3     sealed copy of the count
+//!                4-7   kind: UTF-8, padded with zeros
+//!
+//! free           0     zero
+//!                1-7   anything
+//! ```
+//!
+//! The parts of a word are listed from its lowest byte. A CRC is CRC-32C (Castagnoli, RFC 3720
+//! appendix B.4) over whole words; a u32 is extended to a word with zeros.
 //!
 //! A *checked* word holds a value u32, and a CRC u32 over three words: the word's meaning (8
 //! bytes of text: `closed  `, `length  `, `digest  `, `active  `), the value, and its owner (word
@@ -82,22 +96,22 @@ mod text;
 mod units;
 mod words;
 
-pub(crate) use counter::{CounterCell, CounterWords, Sealed};
-pub use counter::{CounterRecord, encode_counter};
-pub use damage::{Damage, Fault};
-pub(crate) use header::{HeaderCell, HeaderExtensionCell, HeaderWords, OWNER_OFFSET};
-pub use header::{HeaderError, VERSION, decode_header, encode_header};
-pub(crate) use record::extend_digest;
-pub use record::{Record, decode};
-pub(crate) use room::{Resetting, RoomCell, RoomWords, stamp_active};
-pub use room::{RoomRecord, encode_room};
+pub use counter::encode_counter;
+pub(crate) use counter::{CounterCell, CounterRecord, CounterWords, Sealed};
+pub(crate) use damage::{Damage, Fault};
+pub use header::HeaderError;
+pub(crate) use header::{
+    HeaderCell, HeaderExtensionCell, HeaderWords, OWNER_OFFSET, encode_header,
+};
+pub(crate) use record::{Record, decode, extend_digest};
+pub use room::encode_room;
+pub(crate) use room::{Resetting, RoomCell, RoomRecord, RoomWords, stamp_active};
 pub(crate) use tag::CellTag;
 pub(crate) use units::{
-    AtomicCell, AtomicCounterId, CounterId, HEADER_CELLS, Home, PAGE_CELLS, PageId,
+    AtomicCell, AtomicCounterId, CELL_BYTES, CounterId, HEADER_CELLS, Home, MAX_KIND_BYTES,
+    MAX_NAME_BYTES, MAX_ROOM_COUNTERS, PAGE_CELLS, PageId,
 };
-pub use units::{
-    CELL_BYTES, Cell, CellId, MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS, RoomId,
-};
+pub use units::{Cell, CellId, RoomId};
 
 #[cfg(target_endian = "big")]
 compile_error!("words of the snapshot are little-endian, and are used in place");

@@ -10,7 +10,7 @@ use super::words::{COMMIT_WORD, COUNT_WORD};
 
 /// What a cell holds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Record {
+pub(crate) enum Record {
     /// Nothing.
     Free,
     /// The beginning of a room's record.
@@ -25,7 +25,7 @@ pub enum Record {
 ///
 /// # Errors
 /// [`Fault`] if a checksum does not hold, the content makes no sense, or the record is torn.
-pub fn decode(cell: &Cell, read: impl Fn(u32) -> Option<Cell>) -> Result<Record, Fault> {
+pub(crate) fn decode(cell: &Cell, read: impl Fn(u32) -> Option<Cell>) -> Result<Record, Fault> {
     match CellTag::of(cell) {
         CellTag::Free => Ok(Record::Free),
         CellTag::Continuation => Ok(Record::Continuation),

@@ -23,13 +23,13 @@ const CONTINUATION_NAME_BYTES: usize = 56;
 
 /// The name of a room.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RoomRecord {
+pub(crate) struct RoomRecord {
     /// Name of the party.
-    pub party: String,
+    pub(crate) party: String,
     /// Name of the room within the party.
-    pub room: String,
+    pub(crate) room: String,
     /// Number of cells that the record takes.
-    pub cells: u32,
+    pub(crate) cells: u32,
 }
 
 /// How far the reset of a room has come.

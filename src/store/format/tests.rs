@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::checked::{checksum, with_checksum};
+use super::header::decode_header;
 use super::*;
 
 fn decode_all(cells: &[Cell]) -> Result<Record, Fault> {

@@ -4,7 +4,7 @@ use std::ops::{Add, Range, Sub};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Size of a cell, in bytes.
-pub const CELL_BYTES: usize = 64;
+pub(crate) const CELL_BYTES: usize = 64;
 /// Size of a page, in bytes: the unit in which changes are synced.
 pub(crate) const PAGE_BYTES: usize = 4096;
 /// Number of cells in a page.
@@ -13,11 +13,11 @@ pub(crate) const PAGE_CELLS: u32 = (PAGE_BYTES / CELL_BYTES) as u32;
 pub(crate) const HEADER_CELLS: u32 = 64;
 
 /// Maximum length of a kind, in bytes.
-pub const MAX_KIND_BYTES: usize = 32;
+pub(crate) const MAX_KIND_BYTES: usize = 32;
 /// Maximum length of a party's and a room's name together, in bytes.
-pub const MAX_NAME_BYTES: usize = 2048;
+pub(crate) const MAX_NAME_BYTES: usize = 2048;
 /// Maximum number of kinds in a room.
-pub const MAX_ROOM_COUNTERS: usize = 256;
+pub(crate) const MAX_ROOM_COUNTERS: usize = 256;
 
 /// A copy of a cell.
 pub type Cell = [u64; CELL_BYTES / 8];

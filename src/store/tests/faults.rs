@@ -1,4 +1,4 @@
-//! A disk that fails, is full or is slow: what is counted meanwhile.
+//! Counting while the disk fails, is full, or is slow.
 
 use std::fs::{self, File};
 use std::io;
@@ -432,7 +432,7 @@ fn a_file_at_its_maximum_size_is_reported_as_full() {
         ..StoreLimits::default()
     };
     let (store, _) = Store::open(&directory.path().join("counts"), &limits).unwrap();
-    // Nothing makes the file grow meanwhile.
+    // Nothing makes the file grow.
     while store.status().unsaved_records < 20_000 {
         let number = store.rooms();
         store

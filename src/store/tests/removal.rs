@@ -178,7 +178,7 @@ fn a_room_removed_and_created_again_is_not_damage() {
     store.flush().unwrap();
     seal::set_active(&store.space, talk, 1);
     let before = fs::read(&path).unwrap();
-    // Another process reads the file meanwhile.
+    // Another process reads the file while the room is removed.
     let is_done = AtomicBool::new(false);
     let seen = survey::survey(&Watched {
         store: &store,

@@ -1,0 +1,114 @@
+//! The mapped file, without opening and growing it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+
+use super::size::CELLS_AHEAD;
+use crate::store::cells::CellSource;
+use crate::store::disk::Disk;
+use crate::store::format::{AtomicCell, Cell, CellId, HeaderWords};
+use crate::store::mapping::{Mapping, ReadOnlyMapping};
+
+/// The mapped file; or, for a store without a file, anonymous memory in its place.
+#[derive(Debug)]
+pub(crate) struct SnapshotFile {
+    pub(super) mapping: Mapping,
+    pub(super) file: Option<File>,
+    path: PathBuf,
+    pub(super) disk: Box<dyn Disk>,
+    /// Held while the file grows.
+    pub(super) growth: Mutex<()>,
+    /// Number of cells that could last be made ready ahead of the used ones.
+    pub(super) ahead: AtomicU32,
+}
+
+impl SnapshotFile {
+    pub(super) fn new(
+        mapping: Mapping,
+        file: Option<File>,
+        path: &Path,
+        disk: Box<dyn Disk>,
+    ) -> Self {
+        Self {
+            mapping,
+            file,
+            path: path.to_owned(),
+            disk,
+            growth: Mutex::default(),
+            ahead: AtomicU32::new(CELLS_AHEAD),
+        }
+    }
+
+    /// Path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Maximum number of cells.
+    pub(crate) fn max_cells(&self) -> u32 {
+        self.mapping.max_cells()
+    }
+
+    /// Whether the file never had a whole header. A process that dies while creating the file
+    /// leaves zeros, except for the words of the header that are written before the magic.
+    pub(crate) fn is_blank(&self) -> bool {
+        let is_zero = |cell| self.read(cell) == Cell::default();
+        let mut others = CellId::HEADER_EXTENSION.until(self.end());
+        self.header().lacks_magic() && others.all(is_zero)
+    }
+
+    /// A second mapping of the file, for reading; `None` without a file. Pages that are read
+    /// through the first mapping count as this process's memory from then on. When the second
+    /// mapping goes, so do its pages.
+    ///
+    /// # Errors
+    /// The operating system's, if it refuses the mapping.
+    pub(crate) fn map_read_only(&self) -> io::Result<Option<ReadOnlyMapping>> {
+        let map = |file| ReadOnlyMapping::of_file(file, self.cells());
+        self.file.as_ref().map(map).transpose()
+    }
+
+    /// The cell in place.
+    #[inline]
+    pub(crate) fn cell(&self, cell: CellId) -> &AtomicCell {
+        self.mapping.cell(cell)
+    }
+
+    /// The header in place.
+    pub(crate) fn header_words(&self) -> HeaderWords<'_> {
+        HeaderWords::new(
+            self.cell(CellId::HEADER),
+            self.cell(CellId::HEADER_EXTENSION),
+        )
+    }
+
+    /// Writes a new record: the word that commits it comes last.
+    pub(crate) fn write_record(&self, first: CellId, cells: &[Cell]) {
+        self.mapping.write_record(first, cells);
+    }
+
+    /// Marks a cell as free for the readers of the file.
+    pub(crate) fn free(&self, cell: CellId) {
+        self.mapping.free(cell);
+    }
+}
+
+impl CellSource for SnapshotFile {
+    #[inline]
+    fn cells(&self) -> u32 {
+        self.mapping.cells()
+    }
+
+    #[inline]
+    fn read(&self, cell: CellId) -> Cell {
+        self.mapping.read(cell)
+    }
+}
