@@ -9,9 +9,9 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 use super::{Decoder, Event, Violation};
 
-/// Panics unless the decoder and tungstenite read the same events from `bytes`, in one read and byte
-/// by byte. Returns whether both ended at the same place: tungstenite judges only whole frames, so
-/// the decoder may find a violation in a frame that is cut off.
+/// Panics unless the decoder and tungstenite read the same events from `bytes`, in one read and
+/// byte by byte. Returns whether both ended at the same place: tungstenite judges only whole
+/// frames, so the decoder may find a violation in a frame that is cut off.
 pub(super) fn agree(bytes: &[u8], limit: usize) -> bool {
     let (events, violation) = decode([bytes], limit);
     let (mut peer_events, peer_fails) = decode_by_peer(bytes, limit);

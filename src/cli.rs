@@ -37,9 +37,9 @@ enum Command {
 
 /// Runs the command of this process's arguments.
 ///
-/// Exit codes: 0 for success; 1 if the system fails or the connections don't fit; 2 for wrong usage;
-/// 3 if an address can't be listened on; 4 if a snapshot can't be opened or saved completely; 5 if
-/// a snapshot is damaged.
+/// Exit codes: 0 for success; 1 if the system fails or the connections don't fit; 2 for wrong
+/// usage; 3 if an address can't be listened on; 4 if a snapshot can't be opened or saved
+/// completely; 5 if a snapshot is damaged.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

@@ -1,8 +1,8 @@
 //! Ovation: a real-time reaction counter, tuned for connection density.
 //!
-//! A talk is live. Every tap of a viewer is counted once, shown to everyone in the room at once, and
-//! survives a crash. This page is the map of the code. A module may know only the modules named in
-//! its row, which all stand above it; `tests/structure` checks every row.
+//! A talk is live. Every tap of a viewer is counted once, shown to everyone in the room at once,
+//! and survives a crash. This page is the map of the code. A module may know only the modules named
+//! in its row, which all stand above it; `tests/structure` checks every row.
 //!
 //! | module | purpose | knows |
 //! |---|---|---|
@@ -24,10 +24,10 @@
 //! # One reaction's way
 //! 1. A reactor reads the socket into its read buffer, and
 //!    [`Decoder`](protocol::websocket::frame::Decoder) unmasks the frame in place.
-//! 2. [`parse_reaction`](protocol::messages::parse_reaction) finds the kind, and the reactor adds one
-//!    to its own pending delta.
-//! 3. At the end of the turn, the reactor adds the delta to the room's [`Counter`](store::Counter), a
-//!    word of the mapped file, and notifies the other reactors that have members in the room.
+//! 2. [`parse_reaction`](protocol::messages::parse_reaction) finds the kind, and the reactor adds
+//!    one to its own pending delta.
+//! 3. At the end of the turn, the reactor adds the delta to the room's [`Counter`](store::Counter),
+//!    a word of the mapped file, and notifies the other reactors that have members in the room.
 //! 4. At the room's tick, [`Room::counts`](rooms::Room::counts) encodes the counts once, and each
 //!    reactor sends them to its members, one `send` per member.
 //!

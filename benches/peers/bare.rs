@@ -1,9 +1,9 @@
 //! The minimal server of this protocol, as a baseline for the others.
 //!
 //! Each thread has a descriptor table and a listener. Once a tick it sends the same bytes to every
-//! socket in the order of joining. It trusts its clients: it takes the kind from the first reaction,
-//! counts every later text frame as one of that kind, loses messages for full sockets, and has one
-//! room. Run as `bare PORT [--tables N]`.
+//! socket in the order of joining. It trusts its clients: it takes the kind from the first
+//! reaction, counts every later text frame as one of that kind, loses messages for full sockets,
+//! and has one room. Run as `bare PORT [--tables N]`.
 #![allow(unsafe_code)]
 
 use mio::net::{TcpListener, TcpStream};

@@ -1,13 +1,13 @@
 //! Which requests the admin side allows.
 //!
 //! - Without a token the admin side listens on loopback only. A page in a browser on this machine
-//!   could still reach it, through a host name of its own that resolves to 127.0.0.1. So the name in
-//!   `Host` must be an IP address, `localhost`, or the name that the operator chose.
+//!   could still reach it, through a host name of its own that resolves to 127.0.0.1. So the name
+//!   in `Host` must be an IP address, `localhost`, or the name that the operator chose.
 //! - With a token every request except `/healthz` must carry it: as `Authorization: Bearer TOKEN`,
 //!   or, from a browser, as the password of HTTP Basic with any user name.
-//! - Browsers mark requests from other sites' pages (`Sec-Fetch-Site`): such a page may only link to
-//!   the admin side. A request that changes something also needs `X-Ovation: 1`, a field that another
-//!   site's page can send only with permission (a CORS preflight), which is never given.
+//! - Browsers mark requests from other sites' pages (`Sec-Fetch-Site`): such a page may only link
+//!   to the admin side. A request that changes something also needs `X-Ovation: 1`, a field that
+//!   another site's page can send only with permission (a CORS preflight), which is never given.
 
 use std::net::IpAddr;
 

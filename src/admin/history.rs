@@ -1,12 +1,12 @@
-//! The history: three rings of points, for each second of 15 minutes, each 10 s of 6 hours, and each
-//! minute of 7 days.
+//! The history: three rings of points, for each second of 15 minutes, each 10 s of 6 hours, and
+//! each minute of 7 days.
 //!
 //! A coarse point takes its gauges from the moment with the most connections, so that no spike is
 //! lost and the rooms still add up, and averages the rates.
 //!
-//! A point takes under 320 bytes with the maximum number of rooms, so the 13,140 points of all rings
-//! take at most 4.2 MB. Points share the names of rooms, which take at most 13 MB more if no two
-//! points name the same room.
+//! A point takes under 320 bytes with the maximum number of rooms, so the 13,140 points of all
+//! rings take at most 4.2 MB. Points share the names of rooms, which take at most 13 MB more if no
+//! two points name the same room.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

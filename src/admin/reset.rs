@@ -20,8 +20,8 @@ pub(super) struct Resets {
 }
 
 impl Resets {
-    /// Sets the counts of a room to zero. Answers with the number of its members, or with 202 if the
-    /// disk takes longer than [`PATIENCE`]; the reset then goes on.
+    /// Sets the counts of a room to zero. Answers with the number of its members, or with 202 if
+    /// the disk takes longer than [`PATIENCE`]; the reset then goes on.
     pub(super) fn begin(&mut self, shared: &Arc<Shared>, room: RoomHandle) -> Response<'static> {
         let shared = Arc::clone(shared);
         self.run(PATIENCE, move || {

@@ -125,8 +125,8 @@ fn read_token(path: &PathBuf) -> Result<String, AdminError> {
     Ok(token.to_owned())
 }
 
-/// Whether only this machine can reach the address. A name that doesn't resolve counts as local, and
-/// binding it fails.
+/// Whether only this machine can reach the address. A name that doesn't resolve counts as local,
+/// and binding it fails.
 fn is_local(address: &ListenAddress) -> bool {
     match address {
         ListenAddress::Unix(_) => true,
@@ -137,7 +137,7 @@ fn is_local(address: &ListenAddress) -> bool {
 }
 
 impl BoundAdmin {
-    /// The descriptors of the admin side, of which no reactor may keep copies.
+    /// The descriptors of the admin side. No reactor may keep copies of them.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         self.parts.descriptors()
     }

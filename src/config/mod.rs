@@ -1,9 +1,9 @@
-//! Settings of `ovation serve`: flags, each of which can also be set in the environment. Every limit
-//! of the server is here, with its default and its bounds. Each default is a constant of the module
-//! whose limit it is.
+//! Settings of `ovation serve`: its flags. Each flag can also be set in the environment. Every
+//! limit of the server is here, with its default and its bounds. Each default is a constant of the
+//! module whose limit it is.
 //!
-//! - `listen`, `rooms`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading, and
-//!   the settings of other modules that they make.
+//! - `listen`, `rooms`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading,
+//!   and the settings of other modules that they make.
 //! - `parse`: parsers for values of flags.
 //! - [`advice`]: what an operator can do about an error or a limit.
 

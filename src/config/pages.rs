@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Web pages")]
 pub(crate) struct PageArgs {
-    /// Origin whose pages may use this server, such as https://talks.example; may be given several
+    /// Origin whose pages may use this server, such as `https://talks.example`; may be given several
     /// times [default: any]
     #[arg(
         long = "allow-origin",

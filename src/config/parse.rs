@@ -24,7 +24,7 @@ pub(crate) fn ranged(min: usize, max: usize) -> impl TypedValueParser<Value = us
         .map(|value| value as usize)
 }
 
-/// A time in milliseconds, of which 0 means none.
+/// A time in milliseconds. Zero means none.
 pub(super) fn optional_ms(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
 }

@@ -40,7 +40,7 @@ pub(super) struct Bound {
     pub(super) connections: u64,
     /// How the number comes about.
     pub(super) why: String,
-    /// Changes that raise the bound far enough, any one of which suffices. Empty if the bound is
+    /// Changes that raise the bound far enough, and any one of them suffices. Empty if the bound is
     /// high enough.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) remedies: Vec<Remedy>,

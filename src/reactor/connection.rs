@@ -28,7 +28,7 @@ pub(super) struct Connection<M> {
 /// The phase of a connection.
 #[derive(Debug)]
 pub(super) enum Phase<M> {
-    /// HTTP: the reactor awaits a request, of which it has `input`.
+    /// HTTP: the reactor awaits a request. Its start is in `input`.
     Head { input: Box<[u8]> },
     /// A WebSocket with a member of the application.
     Open { decoder: Decoder, member: M },

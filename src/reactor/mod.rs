@@ -3,8 +3,8 @@
 //!
 //! - `event_loop`: the [`Reactor`] and its turns. `accept`, `input`, `requests`, `frames` and
 //!   `closing` are its steps: a connection's way in, what it sends, and its way out.
-//! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how other
-//!   threads notify it.
+//! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how
+//!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
 //! - `close_reason`: why connections end. `limits`: what connections are held to.

@@ -13,8 +13,8 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes the JSON that `write` appends. The JSON must have no line ends. `size_hint` estimates
-    /// the length of both forms, in bytes.
+    /// Encodes the JSON that `write` appends. The JSON must have no line ends. `size_hint`
+    /// estimates the length of both forms, in bytes.
     pub(super) fn new(size_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut bytes = Vec::with_capacity(size_hint);
         bytes.extend_from_slice(sse::START);

@@ -1,6 +1,6 @@
-//! The members that one reactor has in a room: the keys of their connections, in two lists. Presence
-//! subscribers have a list of their own, so that sending them presence costs nothing for the other
-//! members. A member's slot tells in which list it is.
+//! The members that one reactor has in a room: the keys of their connections, in two lists.
+//! Presence subscribers have a list of their own, so that sending them presence costs nothing for
+//! the other members. A member's slot tells in which list it is.
 
 use crate::reactor::entry_bytes;
 

@@ -1,13 +1,13 @@
 //! The rooms: the application that this server is for.
 //!
-//! - `app`: [`RoomsApp`], the rooms of one reactor: joining, leaving, reactions. `http`: requests
-//!   without an upgrade. `route`: which room a target names.
+//! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
+//!   requests without an upgrade. `route`: which room a target names.
 //! - `shared`: what all reactors share, and how they notify each other.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
-//! - `table`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all reactors.
-//!   `limits`: what rooms are held to.
+//! - `table`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
+//!   reactors. `limits`: what rooms are held to.
 //!
 //! A reaction first goes into the reactor's own pending delta, which touches no cache line of
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.

@@ -81,7 +81,8 @@ struct RoomKind {
 }
 
 impl Room {
-    /// Loads the room from the store. A room that the store doesn't have is empty, without a record.
+    /// Loads the room from the store. A room that the store doesn't have is empty, without a
+    /// record.
     pub(super) fn load(
         party: &str,
         name: &str,
@@ -155,8 +156,8 @@ impl Room {
         Ok(counter)
     }
 
-    /// Moves the version on after a change of the counters, and returns the reactors to notify: those
-    /// with members, other than `by`, that have acknowledged the last notice.
+    /// Moves the version on after a change of the counters, and returns the reactors to notify:
+    /// those with members, other than `by`, that have acknowledged the last notice.
     pub fn publish(&self, by: Option<usize>) -> impl Iterator<Item = usize> + use<> {
         self.version.fetch_add(1, Ordering::SeqCst);
         self.count_watchers.notify(by)
@@ -208,8 +209,8 @@ impl Room {
         self.presence_watchers.acknowledge(reactor);
     }
 
-    /// Sets the counts to zero, durably. Waits for the disk, without holding up reactors. The caller
-    /// must then publish the change.
+    /// Sets the counts to zero, durably. Waits for the disk, without holding up reactors. The
+    /// caller must then publish the change.
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails. The counts are then either unchanged or zero.

@@ -68,8 +68,8 @@ impl Default for Router {
 }
 
 impl Router {
-    /// The room that `target` names: `/party/:room` or `/parties/:party/:room`. Further segments and
-    /// the query are ignored, as PartyKit ignores them.
+    /// The room that `target` names: `/party/:room` or `/parties/:party/:room`. Further segments
+    /// and the query are ignored, as PartyKit ignores them.
     ///
     /// # Errors
     /// [`RouteError`] if the target names no room.

@@ -145,7 +145,7 @@ impl RoomTable {
     }
 
     /// Removes the rooms without users that have counted nothing since `unix_seconds`, with their
-    /// counts. Returns their number. [`Store::reclaim`] then frees their space.
+    /// counts. Returns their number. `Store::reclaim` then frees their space.
     pub fn remove_inactive_since(&self, unix_seconds: u32) -> usize {
         let mut removed = 0;
         for (number, room) in (1..).zip(self.store.rooms_inactive_since(unix_seconds)) {
@@ -161,7 +161,8 @@ impl RoomTable {
             if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {
                 continue;
             }
-            // Even if the room isn't in memory: a thread that has just loaded it must load it again.
+            // Even if the room isn't in memory: a thread that has just loaded it must load it
+            // again.
             rooms.forget(&key);
             if self.store.remove_inactive(&party, &name, unix_seconds) {
                 removed += 1;

@@ -33,8 +33,8 @@ use opened::Opened;
 use running::Running;
 use supervisor::Supervisor;
 
-/// Serves until a signal comes. Calls `ready` with the addresses of the rooms and those of the admin
-/// side, once the server listens on all of them.
+/// Serves until a signal comes. Calls `ready` with the addresses of the rooms and those of the
+/// admin side, once the server listens on all of them.
 ///
 /// # Errors
 /// [`ServeError`], before anything was served or when a thread failed.

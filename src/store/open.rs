@@ -168,7 +168,7 @@ fn write_header(file: &SnapshotFile) -> io::Result<()> {
     file.sync_new()
 }
 
-/// Reserves the memory that a store needs besides the file.
+/// Reserves the memory that a store needs in addition to the file.
 fn reserve(file: SnapshotFile, limits: &StoreLimits) -> io::Result<CellSpace> {
     let overflow_cells = limits.max_overflow_bytes / CELL_BYTES as u64;
     let overflow_cells = u32::try_from(overflow_cells).unwrap_or(MAX_OVERFLOW_CELLS);

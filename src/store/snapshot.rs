@@ -29,8 +29,8 @@ impl Snapshot {
     /// Reads the file, and changes nothing. The file must not become shorter while this lives.
     ///
     /// # Errors
-    /// [`OpenError::Io`] and [`OpenError::Unreadable`]. Damage in a readable file is no error:
-    /// [`Snapshot::damage`] reports it.
+    /// [`OpenError::Io`] and [`OpenError::Unreadable`]. Damage in a readable file isn't an error:
+    /// `Snapshot::damage` reports it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let unreadable = |reason| OpenError::Unreadable {
             path: path.to_owned(),

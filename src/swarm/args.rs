@@ -181,7 +181,7 @@ pub(super) struct ChurnArgs {
     pub(super) common: CommonArgs,
     #[command(flatten)]
     pub(super) crowd: CrowdArgs,
-    /// Members per second that leave, each of which a new member replaces
+    /// Members per second that leave and are replaced by new members
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: u32,
     /// How long members leave and join, in seconds

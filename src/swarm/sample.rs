@@ -18,7 +18,7 @@ impl ProcessSample {
     /// Samples the process `pid`.
     ///
     /// # Errors
-    /// There is no such process, or a file about it has an unexpected format.
+    /// The process doesn't exist, or a file about it has an unexpected format.
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let cpu_time = process::cpu_time_in(&stat).ok_or_else(|| unreadable("stat"))?;

@@ -9,8 +9,8 @@ use flate2::write::GzEncoder;
 use crate::protocol::http::Request;
 use crate::protocol::http::response::{connection, field, reason};
 
-/// Pages may only load from and connect to their own server (`'self'` includes `ws:` and `wss:`), and
-/// may not make markup from strings.
+/// Pages may only load from and connect to their own server (`'self'` includes `ws:` and `wss:`),
+/// and may not make markup from strings.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -156,7 +156,8 @@ fn is_zero(parameters: &str) -> bool {
     weight.is_some_and(|(_, value)| value.trim().parse() == Ok(0.0))
 }
 
-/// Whether an `If-None-Match` field contains this tag, by weak comparison (RFC 9110, section 13.1.2).
+/// Whether an `If-None-Match` field contains this tag, by weak comparison (RFC 9110, section
+/// 13.1.2).
 fn lists_etag(etags: &str, etag: &str) -> bool {
     let mut listed = etags.split(',').map(str::trim);
     listed.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)

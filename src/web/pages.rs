@@ -96,8 +96,8 @@ fn page(settings: &PageSettings<'_>) -> String {
         .replace("{party}", &escape(settings.party))
 }
 
-/// The element, with the server's kinds as its default. Comments on lines of their own are for readers
-/// of the source and are left out.
+/// The element, with the server's kinds as its default. Comments on lines of their own are for
+/// readers of the source and are left out.
 fn element(settings: &PageSettings<'_>) -> String {
     let mut element = String::new();
     for line in include_str!("room/ovation.js").lines() {

@@ -38,7 +38,7 @@ fn file_of(path: &[String], files: &Files) -> Option<String> {
         let file = format!("{module}/mod.rs");
         let source = files.get(&*file)?;
         let Some(item) = path.get(length) else {
-            // The module itself is no item.
+            // The path names the module itself and no item of it.
             return Some(String::new());
         };
         let passed_on = imports::passed_on(source);

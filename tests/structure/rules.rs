@@ -7,7 +7,7 @@ use crate::source::Source;
 const MAX_FILE_LINES: usize = 500;
 /// Maximum number of lines of a function, from `fn` to its closing brace.
 const MAX_FUNCTION_LINES: usize = 60;
-/// Maximum number of parameters of a function, besides `self`.
+/// Maximum number of parameters of a function, not counting `self`.
 const MAX_PARAMETERS: usize = 5;
 
 fn unwraps(source: &Source) -> Vec<String> {
@@ -40,7 +40,7 @@ fn functions(source: &Source) -> Vec<(usize, usize, String)> {
     functions
 }
 
-/// The number of parameters in the head of a function, besides `self`.
+/// The number of parameters in the head of a function, not counting `self`.
 fn parameters(head: &str) -> usize {
     let name = head.find("fn ").map_or(head, |at| &head[at..]);
     let Some(start) = opening(name) else { return 0 };

@@ -1,5 +1,5 @@
-//! Advice: what an operator can do about an error or a limit, in terms of flags. Lower layers report
-//! facts as typed errors; this module is the only place that names a flag for them.
+//! Advice: what an operator can do about an error or a limit, in terms of flags. Lower layers
+//! report facts as typed errors; this module is the only place that names a flag for them.
 
 pub(crate) mod snapshot;
 

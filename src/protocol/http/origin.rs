@@ -23,9 +23,9 @@ impl Origins {
         }
     }
 
-    /// Whether the origin of a request is allowed, by its `Origin` field. A request without the field
-    /// comes from no web page and is allowed. So is a page of the server itself, whatever the list
-    /// says.
+    /// Whether the origin of a request is allowed, by its `Origin` field. A request without the
+    /// field comes from no web page and is allowed. So is a page of the server itself, whatever the
+    /// list says.
     pub fn allow(&self, request: &Request<'_>) -> bool {
         match (&self.allowed, request.origin) {
             (Some(allowed), Some(origin)) => {

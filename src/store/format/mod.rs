@@ -62,7 +62,7 @@
 //!   in between leaves a free cell.
 //! - In a file that was closed in order, every count is equal to its sealed copy. Every bit in use
 //!   has a checksum, and the digest finds sectors that were lost or never reached the disk. Any
-//!   difference is [`Damage`].
+//!   difference is `Damage`.
 //! - In a file that was not closed, a count may be ahead of its sealed copy, by what was counted
 //!   since the last flush. A count behind its copy is set to the copy, which is a count that there
 //!   was. So rot that makes a count smaller costs no more than what was counted since the last
@@ -71,7 +71,7 @@
 //!   don't cross sectors, so only a room's record of several cells can be torn: its first cell is
 //!   whole, and a later one is still free. Such a record was never synced, and is left out. So are
 //!   counters without a room, continuations without a room, and the older of two rooms with the
-//!   same name, one of which had just been removed. Anything else is damage, here too.
+//!   same name if one of them had just been removed. Anything else is damage, here too.
 //!
 //! A reader refuses a version that it does not know. A change that readers of this version would
 //! misunderstand needs a new version.

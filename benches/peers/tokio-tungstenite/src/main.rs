@@ -1,6 +1,6 @@
-//! The reaction counter, written well with tokio-tungstenite: a task per connection, a watch channel
-//! per room, so that slow members get the newest counts, and one encoded message per tick that all
-//! members share. Run as `tokio-tungstenite-peer PORT`.
+//! The reaction counter, written well with tokio-tungstenite: a task per connection, a watch
+//! channel per room, so that slow members get the newest counts, and one encoded message per tick
+//! that all members share. Run as `tokio-tungstenite-peer PORT`.
 
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
