@@ -179,12 +179,25 @@ fn the_admin_side_limits_its_connections() {
         })
         .collect();
     assert_eq!(admin.get("/healthz").status, 503);
+    eventually("the log names the limit of the admin side", || {
+        let log = server.log();
+        log.contains("--admin-max-connections") && !log.contains("see --max-connections")
+    });
     // The rooms have their own limits.
     assert_eq!(Http::connect(&server).get("/party/talk").status, 200);
     drop(held);
     eventually("the admin side admits clients again", || {
         admin.get("/healthz").status == 200
     });
+}
+
+#[test]
+fn the_admin_side_understands_absolute_targets() {
+    let (_server, admin) = AdminSide::start(&[]);
+    for path in ["/healthz", "/readyz?x", "/dashboard.css"] {
+        let target = format!("http://{}{path}", admin.address);
+        assert_eq!(admin.get(&target).status, 200, "{target}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - `sse`: event streams. `presence`: the number of members.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
 //! - `pages`: the room's page and the element, as far as HTTP goes.
-//! - `listen`: addresses. `idle`: wake-ups and pings.
+//! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
 //! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
 //! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
 //! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
@@ -39,6 +39,7 @@ mod overload;
 mod pages;
 mod presence;
 mod rooms;
+mod settings;
 mod slow;
 mod snapshot;
 mod sse;

@@ -90,6 +90,16 @@ impl Server {
         )
     }
 
+    /// Starts a server with settings from the environment.
+    pub(crate) fn start_with(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let own = directory();
+        let mut command = with_arguments(clean_command(own.path()), arguments);
+        command.envs(variables.iter().copied());
+        let mut server = Self::launch(command, own.path());
+        server._own_directory = Some(own);
+        server
+    }
+
     /// Starts a server under a `ulimit` of the shell, such as `-n 64`.
     pub(crate) fn start_limited(limit: &str, arguments: &[&str]) -> Self {
         let own = directory();
