@@ -107,6 +107,11 @@ impl Scrape {
                 |it| &it.dropped_messages,
             ),
             (
+                "ovation_limited_messages",
+                "Messages over the rate limit of their connection",
+                |it| &it.limited_messages,
+            ),
+            (
                 "ovation_invalid_messages",
                 "Messages that are not reactions",
                 |it| &it.invalid_messages,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 
 use super::advice;
@@ -11,8 +12,9 @@ use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::reactor::{
     Admission, AdmissionLimits, ConnectionLimits, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT,
-    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MIN_FREE_MEMORY_PERCENT,
-    DEFAULT_PING_INTERVAL,
+    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MESSAGE_BURST,
+    DEFAULT_MESSAGE_RATE, DEFAULT_MIN_FREE_MEMORY_PERCENT, DEFAULT_PING_INTERVAL,
+    MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
 };
 use crate::rooms::{
     DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, MAX_KINDS, MAX_ROOM_NAME_BYTES,
@@ -76,6 +78,23 @@ pub(crate) struct LimitArgs {
           default_value_t = DEFAULT_MAX_INVALID_MESSAGES)]
     max_invalid_messages: u8,
 
+    /// Reactions per second from one connection; 0 for no limit. Reactions over the limit are dropped,
+    /// and a connection at twenty times the limit is closed
+    #[arg(long, value_name = "N", env = "OVATION_REACTION_RATE",
+          default_value_t = DEFAULT_MESSAGE_RATE,
+          value_parser = value_parser!(u32).range(0..=i64::from(MAX_MESSAGE_RATE)))]
+    reaction_rate: u32,
+
+    /// Reactions at once from one connection, beyond --reaction-rate
+    #[arg(long, value_name = "N", env = "OVATION_REACTION_BURST",
+          default_value_t = DEFAULT_MESSAGE_BURST,
+          value_parser = value_parser!(u32).range(1..=i64::from(MAX_MESSAGE_BURST)))]
+    reaction_burst: u32,
+
+    /// Count what --reaction-rate would drop, and drop nothing
+    #[arg(long, env = "OVATION_LIMITS_DRY_RUN", value_parser = BoolishValueParser::new())]
+    limits_dry_run: bool,
+
     /// Time that a request may take to arrive, in milliseconds
     #[arg(long, value_name = "MS", env = "OVATION_HEAD_TIMEOUT_MS",
           default_value_t = DEFAULT_HEAD_TIMEOUT.as_millis() as u64,
@@ -112,6 +131,8 @@ impl LimitArgs {
             max_message_bytes: self.max_message_bytes,
             max_head_bytes: self.max_head_bytes,
             max_invalid_messages: self.max_invalid_messages,
+            message_rate: MessageRate::new(self.reaction_rate, self.reaction_burst),
+            is_dry_run: self.limits_dry_run,
             head_timeout: Duration::from_millis(self.head_timeout_ms),
             close_timeout: Duration::from_millis(self.close_timeout_ms),
             ping_interval: optional_ms(self.ping_interval_ms),

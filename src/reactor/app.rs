@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::close_reason::Dismissal;
 use super::connections::Connections;
 use super::message::{Message, Verdict};
-use crate::protocol::http::{Request, Response};
+use crate::protocol::http::{Origins, Request, Response};
 
 /// When the reactor calls [`App::turn`] again, even without an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,12 @@ pub trait App {
         body: &[u8],
         output: &mut Vec<u8>,
     ) -> Option<Verdict>;
+
+    /// Answers a request with a message over the client's rate: appends the response to `output`.
+    fn respond_over_rate(&mut self, request: &Request<'_>, output: &mut Vec<u8>) {
+        let response = Response::text(429, &b"Too many messages; try again later"[..]);
+        response.encode(request, &Origins::none(), output);
+    }
 
     /// Answers a request whose response has the same body for every client: appends the head to
     /// `output` and returns the body, which connections share. `None` leaves the request to

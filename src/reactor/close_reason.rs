@@ -20,6 +20,8 @@ pub(super) enum CloseReason {
     MessageTooBig,
     /// The client sent too many messages that the application refused as invalid.
     Policy,
+    /// The client sent far more messages than the rate allows.
+    RateLimit,
     /// The request did not arrive in time.
     HeadTimeout,
     /// The client did not answer a ping.
@@ -36,7 +38,7 @@ pub(super) enum CloseReason {
 }
 
 /// The labels of the metric, by [`CloseReason::slot`].
-const LABELS: [&str; 12] = [
+const LABELS: [&str; 13] = [
     "client",
     "done",
     "bad_request",
@@ -44,6 +46,7 @@ const LABELS: [&str; 12] = [
     "invalid_utf8",
     "message_too_big",
     "policy",
+    "rate_limit",
     "head_timeout",
     "ping_timeout",
     "socket_error",
@@ -66,11 +69,12 @@ impl CloseReason {
             Self::InvalidUtf8 => 4,
             Self::MessageTooBig => 5,
             Self::Policy => 6,
-            Self::HeadTimeout => 7,
-            Self::PingTimeout => 8,
-            Self::SocketError => 9,
-            Self::Overload => 10,
-            Self::Shutdown => 11,
+            Self::RateLimit => 7,
+            Self::HeadTimeout => 8,
+            Self::PingTimeout => 9,
+            Self::SocketError => 10,
+            Self::Overload => 11,
+            Self::Shutdown => 12,
             Self::Dismissed(index) => LABELS.len() + usize::from(index),
         }
     }
@@ -120,6 +124,7 @@ mod tests {
         let labels: Vec<_> = labels(&dismissals).collect();
         for (reason, label) in [
             (CloseReason::Client, "client"),
+            (CloseReason::RateLimit, "rate_limit"),
             (CloseReason::HeadTimeout, "head_timeout"),
             (CloseReason::Shutdown, "shutdown"),
             (CloseReason::Dismissed(0), "operator"),

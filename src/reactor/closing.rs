@@ -27,6 +27,7 @@ impl<A: App> Reactor<A> {
             return;
         }
         self.gate.release(key);
+        self.offenders.forget(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
         }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use socket2::Socket;
 
+use super::rate::Bucket;
 use crate::protocol::websocket::frame::Decoder;
 
 /// A connection of an application with members `M`.
@@ -20,6 +21,8 @@ pub(super) struct Connection<M> {
     /// When the wait of the phase began or the last ping was sent, in milliseconds of the
     /// reactor's clock.
     pub(super) since_ms: u32,
+    /// When the client may send its whole burst of messages again.
+    pub(super) bucket: Bucket,
     /// Output that waits for the socket.
     pub(super) output: Option<Box<Output>>,
     pub(super) phase: Phase<M>,
@@ -97,6 +100,7 @@ impl<M> Connection<M> {
             flags: Flags::default(),
             invalid_messages: 0,
             since_ms,
+            bucket: Bucket::default(),
             output: None,
             phase: Phase::Head {
                 input: Box::default(),

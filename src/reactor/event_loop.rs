@@ -12,20 +12,25 @@ use mio::{Events, Poll, Token, Waker};
 use super::admission::{Admission, Gate};
 use super::app::{App, NextTurn};
 use super::close_reason::MAX_DISMISSALS;
-use super::connection::Flags;
+use super::connection::{Flags, Phase};
 use super::connections::Connections;
 use super::deadlines::{Clock, Deadlines};
 use super::limits::ConnectionLimits;
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::metrics::ReactorMetrics;
+use super::offenders::Offenders;
 use super::sweep::Sweep;
+use super::token::token;
 use crate::os::allocator;
 
 /// Size of the read buffer, in bytes, and a connection's share of a turn.
 pub(super) const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes read in one turn. After that, events only queue their connections.
 const MAX_TURN_BYTES: usize = 1024 * 1024;
+/// Maximum number of requests answered in one turn. After that, connections that await a request
+/// only queue: a flood of requests must not delay the frames of members.
+const MAX_TURN_REQUESTS: u32 = 64;
 /// Maximum number of events taken in one turn.
 pub(super) const MAX_EVENTS: usize = 1024;
 /// Minimum peak of connections after which the reactor gives memory back.
@@ -90,18 +95,23 @@ pub struct Reactor<A: App> {
     peak: usize,
     /// Whether the reactor gives memory back when the last connection closes.
     owes_memory: bool,
-    /// Connections that have more to read than their share of the last turn.
+    /// Open connections that have more to read than their share of the last turn.
     ready: VecDeque<Token>,
+    /// Connections that await a request and have more to read than their share of the last turn.
+    ready_requests: VecDeque<Token>,
     pub(super) read_buffer: Box<[u8]>,
     /// Replies to the input being processed, written at its end.
     pub(super) write_buffer: Vec<u8>,
     /// Bytes read in this turn.
     pub(super) turn_bytes: usize,
+    /// Requests answered in this turn.
+    pub(super) turn_requests: u32,
     pub(super) clock: Clock,
     pub(super) now: Instant,
     pub(super) heads: Deadlines,
     pub(super) closings: Deadlines,
     pub(super) sweep: Option<Sweep>,
+    pub(super) offenders: Offenders,
     next_turn: NextTurn,
 }
 
@@ -142,14 +152,17 @@ impl<A: App> Reactor<A> {
             peak: 0,
             owes_memory: false,
             ready: VecDeque::new(),
+            ready_requests: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             write_buffer: Vec::new(),
             turn_bytes: 0,
+            turn_requests: 0,
             clock: Clock::start(),
             now: Instant::now(),
             heads: Deadlines::new(limits.head_timeout),
             closings: Deadlines::new(limits.close_timeout),
             sweep: limits.ping_interval.map(Sweep::new),
+            offenders: Offenders::default(),
             limits,
             // In its first turn the application says when it wants the next.
             next_turn: NextTurn::Now,
@@ -176,6 +189,7 @@ impl<A: App> Reactor<A> {
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
         self.turn_bytes = 0;
+        self.turn_requests = 0;
         self.metrics.turns.add(1);
         // Connections that have waited since an earlier turn come first.
         for _ in 0..self.ready.len() {
@@ -189,6 +203,15 @@ impl<A: App> Reactor<A> {
         }
         for event in events {
             self.on_event(event);
+        }
+        // Requests come last, so that they take from the turn what the frames of members leave.
+        for _ in 0..self.ready_requests.len() {
+            if self.turn_requests >= MAX_TURN_REQUESTS {
+                break;
+            }
+            if let Some(token) = self.ready_requests.pop_front() {
+                self.on_ready(token);
+            }
         }
         self.accept();
         self.run_app();
@@ -262,7 +285,9 @@ impl<A: App> Reactor<A> {
         if connection.flags.has(Flags::QUEUED | Flags::PAUSED) {
             return;
         }
-        if self.turn_bytes >= MAX_TURN_BYTES {
+        let awaits_request = matches!(connection.phase, Phase::Head { .. });
+        let is_too_much = awaits_request && self.turn_requests >= MAX_TURN_REQUESTS;
+        if self.turn_bytes >= MAX_TURN_BYTES || is_too_much {
             self.queue(token);
         } else {
             self.read(token, is_closed);
@@ -279,19 +304,31 @@ impl<A: App> Reactor<A> {
         self.on_readable(token, true);
     }
 
+    /// Puts the connection at `key` on the ready queue.
+    pub(super) fn queue_key(&mut self, key: u32) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let token = token(key, connection.generation);
+            self.queue(token);
+        }
+    }
+
     /// Puts a connection on the ready queue.
     pub(super) fn queue(&mut self, token: Token) {
         if let Some((_, connection)) = self.connections.by_token(token)
             && !connection.flags.has(Flags::QUEUED)
         {
             connection.flags.set(Flags::QUEUED);
-            self.ready.push_back(token);
+            match connection.phase {
+                Phase::Head { .. } => self.ready_requests.push_back(token),
+                _ => self.ready.push_back(token),
+            }
         }
     }
 
     /// The time that the poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        if self.next_turn == NextTurn::Now || !self.ready.is_empty() || !self.accepting.is_empty() {
+        let has_ready = !self.ready.is_empty() || !self.ready_requests.is_empty();
+        if self.next_turn == NextTurn::Now || has_ready || !self.accepting.is_empty() {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();

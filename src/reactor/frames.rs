@@ -1,6 +1,6 @@
 //! WebSocket frames: handing messages to the application, and answering control frames.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 
@@ -20,6 +20,8 @@ enum End {
     Violation(Violation),
     /// The client sent too many messages that the application refused as invalid.
     TooManyInvalid,
+    /// The client sent far more messages than the rate allows.
+    RateLimit,
 }
 
 impl<A: App> Reactor<A> {
@@ -31,31 +33,47 @@ impl<A: App> Reactor<A> {
         let Phase::Open { decoder, member } = &mut connection.phase else {
             return;
         };
+        let limits = &self.limits;
+        let now_ms = self.clock.ms(self.now);
+        let allowed = match limits.message_rate {
+            Some(rate) => rate.allowed(connection.bucket, now_ms),
+            None => u32::MAX,
+        };
         let mut sink = Sink {
             app: &mut self.app,
             member,
             write_buffer: &mut self.write_buffer,
+            pong: 0..0,
             output: &mut connection.output,
             invalid_messages: &mut connection.invalid_messages,
-            max_invalid_messages: self.limits.max_invalid_messages,
-            accepted: 0,
-            dropped: 0,
-            invalid: 0,
+            max_invalid_messages: limits.max_invalid_messages,
+            allowed,
+            is_dry_run: limits.is_dry_run,
+            tally: Tally::default(),
             end: None,
         };
-        let max_message_bytes = self.limits.max_message_bytes;
+        let max_message_bytes = limits.max_message_bytes;
         let fed = decoder.feed(bytes, max_message_bytes, |event| sink.event(event));
-        let (accepted, dropped, invalid) = (sink.accepted, sink.dropped, sink.invalid);
-        let end = match fed {
-            Err(violation) => Some(End::Violation(violation)),
-            Ok(_) => sink.end,
-        };
-        self.metrics.messages.add(accepted);
-        self.metrics.dropped_messages.add(dropped);
-        self.metrics.invalid_messages.add(invalid);
+        let (left, tally, mut end) = (sink.allowed, sink.tally, sink.end);
+        if let Err(violation) = fed {
+            end = Some(End::Violation(violation));
+        }
+        self.metrics.messages.add(tally.accepted);
+        self.metrics.dropped_messages.add(tally.dropped);
+        self.metrics.invalid_messages.add(tally.invalid);
+        self.metrics.limited_messages.add(tally.limited);
         connection.flags.clear(Flags::PINGED);
-        if accepted + dropped + invalid > 0 {
+        if tally.has_messages() {
             connection.flags.set(Flags::ACTIVE);
+        }
+        if let Some(rate) = limits.message_rate {
+            rate.take(&mut connection.bucket, allowed - left, now_ms);
+            if tally.limited > 0 && !limits.is_dry_run {
+                let (dropped, rate) = (tally.limited as u32, rate.per_second());
+                if self.offenders.count(key, dropped, rate, now_ms) {
+                    end.get_or_insert(End::RateLimit);
+                }
+            }
         }
         match end {
             None => self.send_replies(key),
@@ -80,6 +98,10 @@ impl<A: App> Reactor<A> {
                 frame::encode_close(Some(CloseCode::Policy), A::TOO_MANY_INVALID, &mut last);
                 CloseReason::Policy
             }
+            End::RateLimit => {
+                frame::encode_close(Some(CloseCode::Policy), "too many messages", &mut last);
+                CloseReason::RateLimit
+            }
         };
         self.finish(key, reason, &last);
         self.return_write_buffer(last);
@@ -91,13 +113,32 @@ struct Sink<'r, A: App> {
     app: &'r mut A,
     member: &'r mut A::Member,
     write_buffer: &'r mut Vec<u8>,
+    /// Where the newest pong of this read is in the write buffer.
+    pong: Range<usize>,
     output: &'r mut Option<Box<Output>>,
     invalid_messages: &'r mut u8,
     max_invalid_messages: u8,
+    /// Number of messages that the rate still allows.
+    allowed: u32,
+    is_dry_run: bool,
+    tally: Tally,
+    end: Option<End>,
+}
+
+/// The number of messages in one read, by what became of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
     accepted: u64,
     dropped: u64,
     invalid: u64,
-    end: Option<End>,
+    /// Messages over the rate; in a dry run they are also accepted, dropped or invalid.
+    limited: u64,
+}
+
+impl Tally {
+    fn has_messages(self) -> bool {
+        self.accepted + self.dropped + self.invalid + self.limited > 0
+    }
 }
 
 impl<A: App> Sink<'_, A> {
@@ -120,9 +161,18 @@ impl<A: App> Sink<'_, A> {
 
     #[inline(always)]
     fn message(&mut self, message: Message<'_>) -> ControlFlow<()> {
+        match self.allowed.checked_sub(1) {
+            Some(left) => self.allowed = left,
+            None => {
+                self.tally.limited += 1;
+                if !self.is_dry_run {
+                    return ControlFlow::Continue(());
+                }
+            }
+        }
         match self.app.receive(self.member, message, self.write_buffer) {
-            Verdict::Accepted => self.accepted += 1,
-            Verdict::Dropped => self.dropped += 1,
+            Verdict::Accepted => self.tally.accepted += 1,
+            Verdict::Dropped => self.tally.dropped += 1,
             Verdict::Invalid => return self.invalid(),
         }
         ControlFlow::Continue(())
@@ -130,7 +180,7 @@ impl<A: App> Sink<'_, A> {
 
     #[cold]
     fn invalid(&mut self) -> ControlFlow<()> {
-        self.invalid += 1;
+        self.tally.invalid += 1;
         if *self.invalid_messages < self.max_invalid_messages {
             *self.invalid_messages += 1;
             return ControlFlow::Continue(());
@@ -139,12 +189,18 @@ impl<A: App> Sink<'_, A> {
         ControlFlow::Break(())
     }
 
-    /// Sends a pong with the other replies. While output waits for the socket, the connection keeps
-    /// only the newest pong.
+    /// Sends a pong with the other replies. Only the newest ping of a read is answered (RFC 6455,
+    /// section 5.5.3), so that a client that sends pings and reads no pongs costs no memory. While
+    /// output waits for the socket, the connection keeps only the newest pong.
     #[cold]
     fn pong(&mut self, payload: &[u8]) {
         match self.output {
-            None => frame::encode(frame::PONG, payload, self.write_buffer),
+            None => {
+                self.write_buffer.drain(self.pong.clone());
+                let start = self.write_buffer.len();
+                frame::encode(frame::PONG, payload, self.write_buffer);
+                self.pong = start..self.write_buffer.len();
+            }
             Some(output) => {
                 let mut pong = Vec::with_capacity(payload.len() + 2);
                 frame::encode(frame::PONG, payload, &mut pong);

@@ -22,7 +22,8 @@ impl<A: App> Reactor<A> {
     pub(super) fn read(&mut self, token: Token, is_closed: bool) {
         let mut share = READ_BUFFER_BYTES;
         while let Some((key, connection)) = self.connections.by_token(token) {
-            if connection.flags.has(Flags::PAUSED) {
+            // A paused connection waits for its socket, a queued one for the next turn.
+            if connection.flags.has(Flags::PAUSED | Flags::QUEUED) {
                 return;
             }
             if share == 0 {

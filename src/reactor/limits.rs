@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rate::MessageRate;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
@@ -23,6 +24,11 @@ pub struct ConnectionLimits {
     pub max_head_bytes: usize,
     /// Maximum number of messages from one client that the application refuses as invalid.
     pub max_invalid_messages: u8,
+    /// Maximum rate of messages from one client; `None` for no limit. The reactor drops messages over
+    /// the limit.
+    pub message_rate: Option<MessageRate>,
+    /// Whether messages over the rate are counted but not dropped.
+    pub is_dry_run: bool,
     /// Time that a request may take to arrive, and that a kept-alive connection may be silent. At
     /// most an hour.
     pub head_timeout: Duration,
@@ -38,6 +44,8 @@ impl Default for ConnectionLimits {
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             max_head_bytes: DEFAULT_MAX_HEAD_BYTES,
             max_invalid_messages: DEFAULT_MAX_INVALID_MESSAGES,
+            message_rate: None,
+            is_dry_run: false,
             head_timeout: DEFAULT_HEAD_TIMEOUT,
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),

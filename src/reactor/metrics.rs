@@ -49,6 +49,8 @@ pub struct ReactorMetrics {
     pub dropped_messages: Gauge,
     /// Messages that the application dropped as invalid.
     pub invalid_messages: Gauge,
+    /// Messages over the rate limit.
+    pub limited_messages: Gauge,
     /// HTTP requests answered.
     pub requests: Gauge,
     /// Frames and events that fan-outs handed to sockets.

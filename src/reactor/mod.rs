@@ -7,7 +7,8 @@
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
-//! - `close_reason`: why connections end. `limits`: what connections are held to.
+//! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
+//!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
 //! - `admission`, `address_counts`: which connections are let in.
 //! - `listener`, `listen_address`: listening sockets. `deadlines`, `sweep`: timeouts and pings.
 //! - `metrics`, `log_throttle`: what the reactor counts and how often it logs.
@@ -101,7 +102,9 @@ mod log_throttle;
 mod mailbox;
 mod message;
 mod metrics;
+mod offenders;
 mod open_connection;
+mod rate;
 mod requests;
 mod slab;
 mod socket;
@@ -129,6 +132,9 @@ pub use message::{Message, Verdict};
 pub(crate) use metrics::closed_by_label;
 pub use metrics::{Gauge, ReactorMetrics};
 pub use open_connection::{OpenConnection, Sent, Transport};
+pub use rate::{
+    DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
+};
 pub(crate) use slab::CHUNK;
 
 /// The bytes that a reactor keeps of each connection, if the application's members are `M`.

@@ -12,14 +12,18 @@ use crate::protocol::websocket::frame::Decoder;
 
 /// Size of the replies to pipelined requests after which the reactor sends them, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// Maximum number of requests that one connection is answered at a time. A request may load a room
+/// from the store, which takes about as long as decoding a thousand reactions.
+const MAX_REQUESTS_AT_A_TIME: u32 = 8;
 /// Maximum size of a request body, in bytes, however large a message may be. A reaction needs far
 /// less, and the reactor reads a body that arrives in pieces anew with each piece.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 impl<A: App> Reactor<A> {
-    /// Answers the requests in `bytes` and keeps the rest.
+    /// Answers the requests in `bytes`, as far as the connection's share goes, and keeps the rest.
     pub(super) fn process_requests(&mut self, key: u32, bytes: &[u8]) {
         let mut rest = bytes;
+        let mut share = MAX_REQUESTS_AT_A_TIME;
         while !rest.is_empty() {
             let (request, head_length) = match request::parse(rest, self.limits.max_head_bytes) {
                 Ok(Some(parsed)) => parsed,
@@ -44,10 +48,16 @@ impl<A: App> Reactor<A> {
                 return;
             }
             rest = &rest[length..];
+            share -= 1;
+            self.turn_requests += 1;
             if self.write_buffer.len() >= MAX_WRITE_BUFFER_BYTES {
                 self.send_replies(key);
             }
             if self.write_buffer.is_empty() && self.is_paused(key) {
+                break;
+            }
+            if share == 0 && !rest.is_empty() {
+                self.queue_key(key);
                 break;
             }
         }
@@ -89,6 +99,8 @@ impl<A: App> Reactor<A> {
         if let Some(body) = self.app.respond_shared(request, &mut self.write_buffer) {
             self.send_replies(key);
             self.connections.reply_shared(key, &body);
+        } else if request.method == "POST" && !self.takes_message(key) {
+            self.app.respond_over_rate(request, &mut self.write_buffer);
         } else if let Some(verdict) = self.app.respond(request, body, &mut self.write_buffer) {
             self.metrics.count_message(verdict);
         }
@@ -99,6 +111,23 @@ impl<A: App> Reactor<A> {
         self.finish(key, CloseReason::Done, &last);
         self.return_write_buffer(last);
         ControlFlow::Break(())
+    }
+
+    /// Takes one message out of the connection's bucket. Returns whether the rate allows it.
+    fn takes_message(&mut self, key: u32) -> bool {
+        let Some(rate) = self.limits.message_rate else {
+            return true;
+        };
+        let now_ms = self.clock.ms(self.now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return true;
+        };
+        if rate.allowed(connection.bucket, now_ms) > 0 {
+            rate.take(&mut connection.bucket, 1, now_ms);
+            return true;
+        }
+        self.metrics.limited_messages.add(1);
+        self.limits.is_dry_run
     }
 
     fn refuse_request(&mut self, key: u32, response: &Response<'_>) {

@@ -114,6 +114,11 @@ impl App for RoomsApp {
         verdict
     }
 
+    fn respond_over_rate(&mut self, request: &Request<'_>, output: &mut Vec<u8>) {
+        let response = Response::text(429, &b"Too many reactions; try again later"[..]);
+        response.encode(request, &self.shared.origins, output);
+    }
+
     fn respond_shared(&mut self, request: &Request<'_>, output: &mut Vec<u8>) -> Option<Bytes> {
         self.shared.pages.as_ref()?.answer(request, output)
     }

@@ -18,6 +18,7 @@ pub(super) fn log(metrics: &[Arc<ReactorMetrics>]) {
         messages = sum(|it| it.messages.get()),
         dropped_messages = sum(|it| it.dropped_messages.get()),
         invalid_messages = sum(|it| it.invalid_messages.get()),
+        limited_messages = sum(|it| it.limited_messages.get()),
         frames_sent = sum(|it| it.frames_sent.get()),
         frames_conflated = sum(|it| it.frames_conflated.get()),
         received_bytes = sum(|it| it.received_bytes.get()),

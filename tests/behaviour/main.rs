@@ -5,6 +5,7 @@
 //! - `rooms`: messages between a room and its members. `limits`: what is refused, and how.
 //! - `crowd`: many members, many reactors, the tick. `slow`: members that stop reading.
 //! - `sse`: event streams. `presence`: the number of members.
+//! - `abuse`: clients that flood the server without breaking a rule.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
 //! - `pages`: the room's page and the element, as far as HTTP goes.
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
@@ -21,6 +22,7 @@
     reason = "in a test, a panic is a verdict"
 )]
 
+mod abuse;
 mod admin;
 mod admin_access;
 mod crowd;

@@ -114,7 +114,7 @@ impl<'b> Response<'b> {
                 field(output, "Sec-WebSocket-Version", "13");
                 field(output, "Upgrade", "websocket");
             }
-            503 => {
+            429 | 503 => {
                 let _ = write!(output, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
             }
             _ => {}
@@ -191,6 +191,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         417 => "Expectation Failed",
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

@@ -82,7 +82,14 @@ pub(super) fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant
         server(
             "ovation",
             own.to_owned(),
-            &["serve", "--listen", "127.0.0.1:{port}", "--no-snapshot"],
+            &[
+                "serve",
+                "--listen",
+                "127.0.0.1:{port}",
+                "--no-snapshot",
+                "--reaction-rate",
+                "0",
+            ],
         ),
         server(YARDSTICK, directory.join("examples/bare"), &["{port}"]),
         server("tokio-tungstenite", tokio_peer, &["{port}"]),

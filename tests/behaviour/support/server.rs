@@ -61,9 +61,13 @@ fn clean(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// Adds a free port to listen on and turns the admin side off, unless the test chooses otherwise.
+/// Adds a free port to listen on, and turns the admin side and the limit on reactions off, unless
+/// the test chooses otherwise.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
+    if !arguments.contains(&"--reaction-rate") {
+        command.args(["--reaction-rate", "0"]);
+    }
     if !arguments.iter().any(|it| it.starts_with("--admin")) {
         command.arg("--no-admin");
     }
