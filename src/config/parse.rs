@@ -28,3 +28,8 @@ pub(crate) fn ranged(min: usize, max: usize) -> impl TypedValueParser<Value = us
 pub(super) fn optional_ms(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
 }
+
+/// A size in bytes. Zero means none.
+pub(super) fn optional_bytes(bytes: usize) -> Option<usize> {
+    (bytes > 0).then_some(bytes)
+}

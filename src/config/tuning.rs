@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::parse::{optional_ms, ranged};
-use crate::reactor::{DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, SocketOptions};
+use super::parse::{optional_bytes, optional_ms, ranged};
+use crate::reactor::{
+    DEFAULT_BACKLOG, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_SEND_BUFFER_BYTES, SocketOptions,
+};
 use crate::rooms::{DEFAULT_GRACE, DEFAULT_IN_FLIGHT_PERCENT, DEFAULT_MAX_IDLE_ROOMS};
 
 /// Default time that data may stay unacknowledged, in milliseconds.
@@ -44,6 +46,11 @@ pub(crate) struct TuningArgs {
           default_value_t = DEFAULT_SEND_BUFFER_BYTES, value_parser = ranged(0, 64 << 20))]
     send_buffer_bytes: usize,
 
+    /// Receive buffer of a connection, in bytes; 0 for the system's default
+    #[arg(long, value_name = "BYTES", env = "OVATION_RECEIVE_BUFFER_BYTES",
+          default_value_t = DEFAULT_RECEIVE_BUFFER_BYTES, value_parser = ranged(0, 64 << 20))]
+    receive_buffer_bytes: usize,
+
     /// Number of connections that the kernel queues for each listener
     #[arg(long, value_name = "N", env = "OVATION_BACKLOG", default_value_t = DEFAULT_BACKLOG,
           value_parser = value_parser!(i32).range(1..))]
@@ -59,7 +66,8 @@ impl TuningArgs {
     /// The options of accepted sockets.
     pub(crate) fn socket_options(&self) -> SocketOptions {
         SocketOptions {
-            send_buffer_bytes: (self.send_buffer_bytes > 0).then_some(self.send_buffer_bytes),
+            send_buffer_bytes: optional_bytes(self.send_buffer_bytes),
+            receive_buffer_bytes: optional_bytes(self.receive_buffer_bytes),
             user_timeout: optional_ms(self.tcp_user_timeout_ms),
             backlog: self.backlog,
         }

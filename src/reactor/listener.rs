@@ -41,12 +41,18 @@ pub enum BindError {
     },
 }
 
+/// Default size of a connection's receive buffer, in bytes. Linux doubles it.
+pub const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
 /// Options that accepted sockets inherit from their listener, which saves a call for each.
 #[derive(Debug, Clone)]
 pub struct SocketOptions {
     /// SO_SNDBUF, in bytes; the system's choice if `None`. A small buffer makes conflation work:
     /// what lies in the buffer is already stale.
     pub send_buffer_bytes: Option<usize>,
+    /// SO_RCVBUF, in bytes; the system's choice if `None`. It bounds what a client can make the kernel
+    /// hold while the reactor doesn't read from the connection.
+    pub receive_buffer_bytes: Option<usize>,
     /// Time after which the kernel fails a connection whose peer acknowledges no data or keeps its
     /// window shut (TCP_USER_TIMEOUT, RFC 5482).
     pub user_timeout: Option<Duration>,
@@ -58,6 +64,7 @@ impl Default for SocketOptions {
     fn default() -> Self {
         Self {
             send_buffer_bytes: Some(DEFAULT_SEND_BUFFER_BYTES),
+            receive_buffer_bytes: Some(DEFAULT_RECEIVE_BUFFER_BYTES),
             user_timeout: Some(Duration::from_secs(60)),
             backlog: DEFAULT_BACKLOG,
         }
@@ -179,6 +186,9 @@ impl Listener {
     fn listen(socket: Socket, options: &SocketOptions) -> io::Result<Self> {
         if let Some(bytes) = options.send_buffer_bytes {
             socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = options.receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes)?;
         }
         socket.set_nonblocking(true)?;
         socket.listen(options.backlog)?;

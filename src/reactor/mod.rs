@@ -124,7 +124,8 @@ pub use limits::{
 };
 pub use listen_address::ListenAddress;
 pub use listener::{
-    BindError, DEFAULT_BACKLOG, DEFAULT_SEND_BUFFER_BYTES, Listener, SocketOptions, bind,
+    BindError, DEFAULT_BACKLOG, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_SEND_BUFFER_BYTES, Listener,
+    SocketOptions, bind,
 };
 pub use log_throttle::LogThrottle;
 pub use mailbox::Mailbox;
