@@ -7,7 +7,7 @@ use crate::os::descriptors::FdTables;
 use crate::rooms::MAX_REACTORS;
 
 /// Kernel memory of one end of an idle connection, in bytes: socket, inode, dentry, file, epoll
-/// item and its wait entry. A little more than was measured on Linux 6.18 (`docs/benchmarks.md`).
+/// item and its wait entry. A little more than was measured on Linux 6.18 (`README.md`).
 /// Kernels with smaller sockets need less. An estimate that is too high keeps the kernel from
 /// killing the server.
 const KERNEL_BYTES_PER_END: u64 = 4_200;
