@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::protocol::http::Response;
 use crate::rooms::{RoomHandle, Shared};
-use crate::store::StoreError;
 
 /// Time that the operator's request waits for the outcome.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,9 +27,11 @@ impl Resets {
             let reset = room.reset();
             // Publish a failed reset too: it may have failed after the counts were zero.
             shared.publish(&room, None);
-            reset.map(|()| room.members()).inspect_err(|error| {
+            reset.map(|()| room.members()).map_err(|error| {
+                let error = (shared.explain)(&error);
                 let (party, room) = (room.party(), room.name());
                 tracing::error!(?party, ?room, %error, "could not reset a room");
+                error
             })
         })
     }
@@ -38,7 +39,7 @@ impl Resets {
     fn run(
         &mut self,
         patience: Duration,
-        reset: impl FnOnce() -> Result<u64, StoreError> + Send + 'static,
+        reset: impl FnOnce() -> Result<u64, String> + Send + 'static,
     ) -> Response<'static> {
         if self.running.as_ref().is_some_and(|it| !it.is_finished()) {
             return Response::text(
@@ -63,7 +64,7 @@ impl Resets {
             Ok(Ok(members)) => {
                 Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
             }
-            Ok(Err(error)) => Response::text(503, error.to_string().into_bytes()),
+            Ok(Err(error)) => Response::text(503, error.into_bytes()),
             Err(RecvTimeoutError::Timeout) => {
                 Response::text(202, &b"The reset is waiting for the disk and continues"[..])
             }
@@ -111,10 +112,9 @@ mod tests {
     fn a_failed_reset_is_reported() {
         let mut resets = Resets::default();
         let patience = Duration::from_secs(60);
-        let failing = || Err(StoreError::Sync(std::io::Error::from_raw_os_error(5)));
-        let why = failing().unwrap_err().to_string();
+        let failing = || Err("the disk failed".to_owned());
         let response = resets.run(patience, failing);
-        assert_eq!(response, Response::text(503, why.into_bytes()));
+        assert_eq!(response, Response::text(503, &b"the disk failed"[..]));
         assert_eq!(resets.run(patience, || panic!("as asked")).status, 500);
     }
 }

@@ -62,7 +62,7 @@ pub(crate) enum AdminError {
     #[error("the admin token in {0} must have at least {MIN_TOKEN_BYTES} characters")]
     ShortToken(PathBuf),
     /// The address can't be listened on.
-    #[error("admin: {0}")]
+    #[error("admin side: {0}")]
     Bind(#[from] BindError),
 }
 

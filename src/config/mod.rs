@@ -35,7 +35,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) pages: pages::PageArgs,
     #[command(flatten)]
-    pub(crate) snapshot: snapshot::SnapshotArgs,
+    pub(crate) snapshot: snapshot::SnapshotFileArgs,
     #[command(flatten)]
     pub(crate) admin: admin::AdminArgs,
     #[command(flatten)]

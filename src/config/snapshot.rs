@@ -19,7 +19,7 @@ const DEFAULT_FLUSH_INTERVAL_MS: u64 = 1000;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Snapshot")]
-pub(crate) struct SnapshotArgs {
+pub(crate) struct SnapshotFileArgs {
     /// File that keeps the counts
     #[arg(long, value_name = "PATH", env = "OVATION_SNAPSHOT", default_value = DEFAULT_SNAPSHOT)]
     snapshot: PathBuf,
@@ -61,7 +61,7 @@ pub(crate) struct SnapshotArgs {
     max_spare_bytes: u64,
 }
 
-impl SnapshotArgs {
+impl SnapshotFileArgs {
     /// The snapshot file; `None` if the counts are kept in memory only.
     pub(crate) fn path(&self) -> Option<&PathBuf> {
         (!self.no_snapshot).then_some(&self.snapshot)

@@ -21,7 +21,7 @@ pub(super) struct Assessment {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stops_first: Option<Stop>,
     /// All bounds, the lowest first.
-    pub(super) bounds: Vec<Bound>,
+    pub(super) bounds: Vec<ConnectionBound>,
     /// Remarks that are not bounds on connections.
     pub(super) notes: Vec<Note>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Stop {
 
 /// How many connections a resource allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Bound {
+pub(super) struct ConnectionBound {
     pub(super) name: &'static str,
     pub(super) connections: u64,
     /// How the number comes about.
@@ -62,18 +62,20 @@ impl Assessment {
             .find(|(resource, _)| resource.is_physical)
             .map(|(_, allowance)| allowance.connections);
         let target = setup.wanted.or(physical).unwrap_or(0);
-        let bounds: Vec<Bound> = found
+        let bounds: Vec<ConnectionBound> = found
             .into_iter()
-            .map(|(resource, Allowance { connections, why })| Bound {
-                name: resource.name,
-                connections,
-                why,
-                remedies: if connections < target {
-                    (resource.remedies)(limits, &setup, target)
-                } else {
-                    Vec::new()
+            .map(
+                |(resource, Allowance { connections, why })| ConnectionBound {
+                    name: resource.name,
+                    connections,
+                    why,
+                    remedies: if connections < target {
+                        (resource.remedies)(limits, &setup, target)
+                    } else {
+                        Vec::new()
+                    },
                 },
-            })
+            )
             .collect();
         let least = bounds.first();
         Self {
@@ -91,7 +93,7 @@ impl Assessment {
     }
 
     /// Returns the bounds that should change.
-    pub(super) fn too_low(&self) -> impl Iterator<Item = &Bound> {
+    pub(super) fn too_low(&self) -> impl Iterator<Item = &ConnectionBound> {
         self.bounds
             .iter()
             .filter(|bound| !bound.remedies.is_empty())

@@ -33,7 +33,7 @@ use crate::figures::whole;
 use crate::os::descriptors::FdTables;
 use crate::reactor::DEFAULT_MAX_CONNECTIONS;
 use crate::rooms::MAX_REACTORS;
-use assessment::{Assessment, Bound};
+use assessment::{Assessment, ConnectionBound};
 use limits::MachineLimits;
 use remedy::Remedy;
 use report::DoctorReport;
@@ -121,8 +121,8 @@ impl fmt::Display for Shortfall {
     }
 }
 
-impl From<Bound> for Shortfall {
-    fn from(bound: Bound) -> Self {
+impl From<ConnectionBound> for Shortfall {
+    fn from(bound: ConnectionBound) -> Self {
         let line = |remedy: &Remedy| remedy.line().to_owned();
         Self {
             name: bound.name,

@@ -7,21 +7,18 @@ use crate::os::descriptors::FdTables;
 use crate::rooms::MAX_REACTORS;
 
 /// Kernel memory of one end of an idle connection, in bytes: socket, inode, dentry, file, epoll
-/// item and its wait entry. Measured on Linux 6.18: 8,366 B of slab for both ends of each of
-/// 2,000,000 connections, including 5,000 B for the two sockets. Kernels with smaller sockets need
-/// as little as 3,100 B for an end. An estimate that is too high keeps the kernel from killing the
-/// server.
+/// item and its wait entry. A little more than was measured on Linux 6.18 (`README.md`).
+/// Kernels with smaller sockets need less. An estimate that is too high keeps the kernel from
+/// killing the server.
 const KERNEL_BYTES_PER_END: u64 = 4_200;
-/// Kernel memory of one short frame that its receiver has not read yet, in bytes (measured: 1,100 B
-/// of slab, and one page of `tcp_mem`). A fan-out to all members leaves one frame with each member
-/// that is slower than the server. The fan-out pauses while much data is in flight, but not for
-/// ever.
+/// Kernel memory of one short frame that its receiver has not read yet, in bytes of slab; `tcp_mem`
+/// counts it as a page. A fan-out to all members leaves one frame with each member that is slower
+/// than the server. The fan-out pauses while much data is in flight, but not for ever.
 pub(super) const UNREAD_FRAME_BYTES: u64 = 1_100;
 /// User memory of a connection of the server, in bytes: its entry, its membership, and its share of
-/// the allocator's slack. Measured with 2,000,000 connections: 57.
+/// the allocator's slack. A little more than was measured.
 pub(super) const SERVER_BYTES: u64 = 64;
-/// User memory of a connection of the load generator, in bytes. Measured with 2,000,000
-/// connections: 35.
+/// User memory of a connection of the load generator, in bytes. A little more than was measured.
 pub(super) const CLIENT_BYTES: u64 = 40;
 
 /// Descriptors of a table that are not connections: standard streams, the snapshot, signals, poll,

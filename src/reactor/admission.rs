@@ -27,10 +27,10 @@ const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Error)]
 pub enum TurnAway {
     /// The server has as many connections as it may.
-    #[error("the limit of {0} connections is reached")]
+    #[error("the connection limit of {0} is reached")]
     ConnectionLimit(usize),
     /// One address has as many connections as it may.
-    #[error("an address has reached its limit of {0} connections")]
+    #[error("an address has reached its connection limit of {0}")]
     AddressLimit(u32),
     /// Less memory is available than must stay free.
     #[error("less than {0} MiB of memory is available")]

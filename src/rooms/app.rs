@@ -178,7 +178,7 @@ impl App for RoomsApp {
             }
             Err(RoomError::KindNotAllowed) => Verdict::Invalid,
             Err(error) => {
-                local.warn(&error);
+                local.warn(&error, self.shared.explain);
                 Verdict::Dropped
             }
         }

@@ -4,7 +4,7 @@ use super::broadcast::{Broadcast, Topic};
 use super::members::{MemberList, MemberSlot, Presence};
 use super::room::RoomError;
 use super::table::RoomHandle;
-use crate::store::Counter;
+use crate::store::{Counter, StoreError};
 
 /// A room in one reactor.
 #[derive(Debug)]
@@ -120,11 +120,13 @@ impl LocalRoom {
         self.members.is_empty() && !self.has_pending && self.broadcasts.iter().all(is_idle)
     }
 
-    /// Logs, once for each room, that its reactions can't be stored.
-    pub(super) fn warn(&mut self, error: &RoomError) {
+    /// Logs, once for each room, that its reactions can't be stored. `explain` words the error for
+    /// the operator.
+    pub(super) fn warn(&mut self, error: &RoomError, explain: fn(&StoreError) -> String) {
         if let RoomError::Store(error) = error
             && !std::mem::replace(&mut self.has_warned, true)
         {
+            let error = explain(error);
             tracing::warn!(party = ?self.key.0, room = ?self.key.1, %error, "dropping reactions");
         }
     }

@@ -10,6 +10,7 @@ use super::table::RoomTable;
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
 use crate::reactor::Mailbox;
+use crate::store::StoreError;
 use crate::web::Pages;
 
 /// Default minimum time between two broadcasts of a room.
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) presence_interval: Option<Duration>,
     /// The memory of TCP, for backpressure.
     pub(crate) tcp_memory: TcpMemory,
+    /// Words for an error of the store, with advice for the operator.
+    pub(crate) explain: fn(&StoreError) -> String,
 }
 
 impl Shared {

@@ -1,11 +1,11 @@
 //! Backpressure: fan-outs pause while TCP holds too much memory.
 //!
-//! Every frame on its way costs the kernel memory until the client has it: 1.1 KB for a frame of 16
-//! bytes. A pass over a million members could put a gigabyte in flight, and at the limits of
+//! Every frame on its way costs the kernel memory until the client has it, many times the frame's
+//! own size. A pass over a million members could put a gigabyte in flight, and at the limits of
 //! `tcp_mem` the kernel starts to drop. So fan-outs pause while TCP uses more than a share of the
 //! mark at which the kernel itself sees pressure (tcp(7): `tcp_mem`). The memory in use is the
-//! `mem` of TCP in `/proc/net/sockstat`, in pages. On a machine that serves only Ovation nearly all
-//! of it is frames in flight.
+//! `mem` of TCP in `/proc/net/sockstat`, in pages. On a machine that serves only Ovation, nearly
+//! all of it is frames in flight.
 //!
 //! A pause ends when the memory falls below the share, and at the latest after [`MAX_PAUSE`]:
 //! members that never read hold what their send buffers hold, and must not stop the others for

@@ -43,7 +43,7 @@ fn warn_of_bounds(args: &ServeArgs) {
     };
     let listen = &args.listen;
     for bound in doctor::check(wanted, listen.reactor_count(), listen.fd_tables) {
-        tracing::warn!("--max-connections {wanted} can't be reached: {bound}");
+        tracing::warn!(wanted, %bound, "--max-connections can't be reached");
     }
 }
 

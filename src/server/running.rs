@@ -153,6 +153,7 @@ fn shared(
         tick: rooms.tick(),
         presence_interval: rooms.presence_interval(),
         tcp_memory: TcpMemory::new(args.tuning.in_flight_percent),
+        explain: advice::snapshot::store_error,
     }
 }
 

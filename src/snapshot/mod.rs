@@ -62,8 +62,8 @@ enum Action {
         #[arg(long, short, value_name = "PATH")]
         output: Option<PathBuf>,
     },
-    /// Add rooms from JSON Lines to a file, which is created if it does not exist. Of two counts
-    /// the larger one stays, so importing twice changes nothing
+    /// Add rooms from JSON Lines to a file, which is created if it does not exist. A count that is
+    /// there already only rises, so importing twice changes nothing
     Import {
         #[command(flatten)]
         file: FileArg,
