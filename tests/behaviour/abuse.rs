@@ -99,7 +99,7 @@ fn posts_on_one_connection_are_limited_too() {
 
 #[test]
 fn pings_without_reading_cost_under_1_kb_each() {
-    const CLIENTS: usize = 300;
+    const CLIENTS: usize = 100;
     let server = Server::start(&["--reactors", "1"]);
     let ping = masked(FIN | PING, &[b'p'; 125]);
     let flood = ping.repeat(64 * 1024 / ping.len());
@@ -162,7 +162,7 @@ impl Pipeliner {
 #[test]
 fn pipelined_requests_do_not_delay_a_tick() {
     const ATTACKERS: usize = 800;
-    const ROOMS: usize = 400;
+    const ROOMS: usize = 50;
     // Rooms hibernate at once, so each request loads one with all its kinds.
     let server = Server::start(&["--reactors", "1", "--room-grace-ms", "0"]);
     let mut http = Http::connect(&server);
