@@ -181,7 +181,6 @@ fn a_link_planted_during_a_rewrite_is_not_followed() {
     });
     assert_eq!(mode(&victim), 0o600);
     assert_eq!(fs::read(&victim).unwrap(), b"secret");
-    assert!(done(home.path(), &["export", "counts"], "").contains(r#""love":3"#));
 }
 
 #[test]
@@ -443,47 +442,69 @@ fn a_failed_export_leaves_no_file() {
     assert_eq!(names(home.path()), ["counts"]);
 }
 
+/// Runs `ovation snapshot` under strace.
+fn traced(home: &Path, options: &[&str], arguments: &[&str]) {
+    let output = Command::new("strace")
+        .args(options)
+        .args([env!("CARGO_BIN_EXE_ovation"), "snapshot"])
+        .args(arguments)
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{options:?} {arguments:?}: {error}"
+    );
+}
+
+/// The commands that make a file. Those with a copy's name make files that must not exist.
+fn making_commands<'a>(copy: &'a str, lines: &'a str) -> [Vec<&'a str>; 3] {
+    [
+        vec!["compact", "counts"],
+        vec!["backup", "counts", "--output", copy],
+        vec!["export", "counts", "--output", lines],
+    ]
+}
+
 #[test]
-fn a_disk_without_nameless_files_and_links_will_do() {
+fn a_disk_without_nameless_files_or_links_will_do() {
     if !has_strace() {
         return;
     }
-    let home = directory();
+    let (home, trace) = (directory(), directory());
+    let trace = trace.path().join("trace");
+    let trace = trace.to_str().unwrap();
     make(home.path(), "counts");
     set_mode(&home.path().join("counts"), 0o640);
-    for (fault, copy) in [
-        ("link,linkat:error=EPERM", "one"),
-        ("openat:error=EOPNOTSUPP", "two"),
-    ] {
-        // Only the first open that makes a file without a name may fail.
-        let only = ["-P", "."];
-        for arguments in [
-            &["compact", "counts"][..],
-            &["backup", "counts", "--output", copy],
-            &["export", "counts", "--output", &format!("{copy}.lines")],
-        ] {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={fault}")]);
-            if fault.starts_with("openat") {
-                strace.args(only);
-            }
-            let traced = strace
-                .args([env!("CARGO_BIN_EXE_ovation"), "snapshot"])
-                .args(arguments)
-                .current_dir(home.path())
-                .output()
-                .unwrap();
-            let error = String::from_utf8_lossy(&traced.stderr);
-            assert!(traced.status.success(), "{fault} {arguments:?}: {error}");
-        }
+    for arguments in making_commands("no-links", "no-links.lines") {
+        let fault = "inject=link,linkat:error=EPERM";
+        traced(home.path(), &["-o", trace, "-e", fault], &arguments);
     }
-    let expected = ["counts", "one", "one.lines", "two", "two.lines"];
-    assert_eq!(names(home.path()), expected);
-    for name in expected {
-        assert_eq!(mode(&home.path().join(name)), 0o640, "{name}");
+    for (number, arguments) in making_commands("named", "named.lines").iter().enumerate() {
+        let (probe, lines) = (format!("probe-{number}"), format!("lines-{number}"));
+        let probe = &making_commands(&probe, &lines)[number];
+        traced(home.path(), &["-o", trace, "-e", "openat"], probe);
+        let calls = fs::read_to_string(trace).unwrap();
+        let nameless = calls.lines().position(|line| line.contains("O_TMPFILE"));
+        let call = nameless.expect("a file without a name") + 1;
+        let fault = format!("inject=openat:error=EOPNOTSUPP:when={call}");
+        traced(home.path(), &["-o", trace, "-e", &fault], arguments);
+        let calls = fs::read_to_string(trace).unwrap();
+        assert!(calls.contains("EOPNOTSUPP"), "{calls}");
     }
-    let said = done(home.path(), &["verify", "two"], "");
-    assert!(said.contains("equal to its sealed copy"), "{said}");
+    let made = names(home.path());
+    assert!(!made.iter().any(|it| it.contains(".new-")), "{made:?}");
+    for name in made {
+        assert_eq!(mode(&home.path().join(&name)), 0o640, "{name}");
+    }
+    for copy in ["counts", "no-links", "named"] {
+        let said = done(home.path(), &["verify", copy], "");
+        assert!(said.contains("equal to its sealed copy"), "{said}");
+        let lines = done(home.path(), &["export", copy], "");
+        assert!(lines.contains(r#""counts":{"love":3}"#), "{copy}: {lines}");
+    }
 }
 
 #[test]
@@ -509,13 +530,13 @@ fn inspect_describes_a_damaged_file_and_exits_with_5() {
     bytes[4096 + 32] ^= 1;
     fs::write(&path, &bytes).unwrap();
     for (arguments, part) in [
-        (&["inspect", "counts"][..], "in 1 places"),
-        (&["inspect", "--json", "counts"], r#""damaged":1"#),
+        (&["inspect", "counts"][..], "damage     in 2 places"),
+        (&["inspect", "--json", "counts"], r#""damaged":2"#),
     ] {
         let output = snapshot(home.path(), arguments, "");
         assert_eq!(output.status.code(), Some(5), "{arguments:?}");
         let summary = String::from_utf8_lossy(&output.stdout);
-        assert!(summary.contains("damage"), "{part}: {summary}");
+        assert!(summary.contains(part), "{part}: {summary}");
     }
 }
 
