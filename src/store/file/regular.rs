@@ -6,6 +6,7 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -142,13 +143,12 @@ pub(super) fn open_or_create(path: &Path) -> Result<RegularFile, FileError> {
 
 /// Creates a private file where nothing is, not even a link.
 fn create_new(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    options.mode(PRIVATE.bits() as u32).open(path)
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    create_in(rustix::fs::CWD, path, flags)
 }
 
 /// Creates a private file in `directory` by its name, or without a name if `flags` say so.
-pub(super) fn create_in(directory: &File, name: &Path, flags: OFlags) -> io::Result<File> {
+pub(super) fn create_in(directory: impl AsFd, name: &Path, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, PRIVATE)?.into())
 }
