@@ -17,7 +17,7 @@
 //! | `config` | flags and environment, and advice that names flags | `admin` `os` `protocol` `reactor` `rooms` `store` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
 //! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
-//! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `store` |
+//! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `protocol` `store` |
 //! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |
 //! | [`cli`] | the command line | `config` `doctor` `reactor` `server` `snapshot` `swarm` |
 //!

@@ -58,6 +58,12 @@ fn open_store(args: &ServeArgs) -> Result<Store, OpenError> {
         Store::open(path, &limits)?
     };
     log_opened(path, &report);
+    if store.is_open_to_others() {
+        tracing::warn!(
+            snapshot = %path.display(),
+            "snapshot can be locked by other users; chmod it to 600 or 640"
+        );
+    }
     // Makes room for the first crowd. If this fails, the flusher tries again and logs it.
     let _ = store.grow_ahead();
     Ok(store)
@@ -73,6 +79,9 @@ fn log_opened(path: &Path, report: &OpenReport) {
             original = %salvaged.original.display(),
             "snapshot salvaged"
         );
+    }
+    if report.was_empty {
+        tracing::warn!(%snapshot, "snapshot was empty, and is taken for a new one");
     }
     tracing::info!(
         %snapshot,

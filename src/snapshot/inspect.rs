@@ -59,7 +59,7 @@ struct Top {
     active: Option<u32>,
 }
 
-/// Prints a summary of the file.
+/// Prints a summary of the file. For a damaged file, prints it, and returns the error.
 pub(super) fn inspect(
     path: &Path,
     top: usize,
@@ -81,7 +81,11 @@ pub(super) fn inspect(
             .and_then(|json| writeln!(output, "{json}")),
         OutputFormat::Text => write_text(&summary, output),
     };
-    written.map_err(Failure::io("write the summary"))
+    written.map_err(Failure::io("write the summary"))?;
+    if !snapshot.damage().is_empty() {
+        return Err(Failure::damaged(path, snapshot.damage()));
+    }
+    Ok(())
 }
 
 /// Checks every record of the file, and prints the verdict.

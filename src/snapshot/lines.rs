@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::protocol::messages::HERE;
 use crate::store::RoomContents;
 use crate::store::format::{MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS};
 
@@ -28,6 +29,9 @@ pub(super) enum LineError {
     /// A kind is not valid.
     #[error("{0:?} is not a kind: 1 to {MAX_KIND_BYTES} bytes, without control characters")]
     Kind(String),
+    /// A kind is the name of the members present, which are no count.
+    #[error("the kind {0:?} is reserved")]
+    ReservedKind(String),
     /// A count is not valid.
     #[error("the count of {0:?} is not a whole number from 0 to {max}", max = u64::MAX)]
     Count(String),
@@ -72,6 +76,9 @@ pub(super) fn decode(line: &[u8]) -> Result<RoomContents, LineError> {
     let counts = line.counts.into_iter().map(|(kind, count)| {
         if kind.is_empty() || kind.len() > MAX_KIND_BYTES || kind.chars().any(char::is_control) {
             return Err(LineError::Kind(kind));
+        }
+        if kind == HERE {
+            return Err(LineError::ReservedKind(kind));
         }
         match count.as_u64() {
             Some(count) => Ok((kind, count)),
@@ -130,6 +137,10 @@ mod tests {
             (
                 r#"{"party":"main","room":"a","counts":{"a\nb":1}}"#,
                 "not a kind",
+            ),
+            (
+                r#"{"party":"main","room":"a","counts":{"$here":1}}"#,
+                "reserved",
             ),
             (r#"{"party":"main","room":"a","count":{}}"#, "unknown field"),
         ] {

@@ -38,7 +38,7 @@ pub(crate) struct SnapshotArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
-    /// Print the size, content and age of a file, and how it was left
+    /// Print the size, content and age of a file, and how it was left; exits with 5 if it is damaged
     Inspect {
         #[command(flatten)]
         file: FileArg,

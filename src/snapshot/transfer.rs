@@ -1,6 +1,5 @@
 //! Moving rooms out of files and into files.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +8,10 @@ use super::error::Failure;
 use super::lines::{self, LineError, MAX_LINE_BYTES};
 use super::progress::progress;
 use crate::figures::whole;
-use crate::store::{Lock, MAX_FILE_BYTES, Rewrite, RoomContents, Snapshot, StoreLimits};
+use crate::store::{
+    Access, Lock, MAX_FILE_BYTES, NewFile, Rewrite, RoomContents, Snapshot, StoreLimits,
+    open_regular,
+};
 
 /// Number of times that a copy is tried, because a server has reused cells.
 const MAX_TRIES: usize = 5;
@@ -24,11 +26,10 @@ fn limits() -> StoreLimits {
     }
 }
 
-/// Opens a file that must be whole.
-fn open_whole(path: &Path) -> Result<Snapshot, Failure> {
-    let snapshot = Snapshot::open(path)?;
+/// Refuses a damaged file.
+fn whole_file(snapshot: Snapshot) -> Result<Snapshot, Failure> {
     if !snapshot.damage().is_empty() {
-        return Err(Failure::damaged(path, snapshot.damage()));
+        return Err(Failure::damaged(snapshot.path(), snapshot.damage()));
     }
     Ok(snapshot)
 }
@@ -43,21 +44,34 @@ pub(super) fn export(
     let snapshot = Snapshot::open(path)?;
     match to {
         None => write_lines(&snapshot, &mut BufWriter::new(&mut *output))?,
-        // An existing file might be the snapshot itself.
-        Some(to) => {
-            let failed = || Failure::io(format!("write {}", to.display()));
-            let file = File::create_new(to).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Failure::Exists(to.to_owned()),
-                _ => failed()(error),
-            })?;
-            write_lines(&snapshot, &mut BufWriter::new(&file))?;
-            file.sync_all().map_err(failed())?;
-        }
+        Some(to) => write_file(&snapshot, to)?,
     }
     if !snapshot.damage().is_empty() {
         return Err(Failure::damaged(path, snapshot.damage()));
     }
     Ok(())
+}
+
+/// Writes the rooms into a new file, which has its name only when it is complete.
+fn write_file(snapshot: &Snapshot, to: &Path) -> Result<(), Failure> {
+    // An existing file might be the snapshot itself.
+    refuse_existing(to)?;
+    let failed = || Failure::io(format!("write {}", to.display()));
+    let new = NewFile::create(to).map_err(failed())?;
+    write_lines(snapshot, &mut BufWriter::new(new.file()))?;
+    new.copy_access(snapshot.metadata()).map_err(failed())?;
+    new.finish().map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::Exists(to.to_owned()),
+        _ => failed()(error),
+    })
+}
+
+/// Refuses a path that has something, even a link that leads nowhere.
+fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Failure::Exists(path.to_owned())),
+        Err(_) => Ok(()),
+    }
 }
 
 fn write_lines(snapshot: &Snapshot, output: &mut impl Write) -> Result<(), Failure> {
@@ -86,25 +100,24 @@ pub(super) fn import(
     let input: Box<dyn Read> = match from {
         Some(from) => {
             let failed = Failure::io(format!("read {}", from.display()));
-            Box::new(File::open(from).map_err(failed)?)
+            let opened = open_regular(from, Access::Read).map_err(io::Error::from);
+            Box::new(opened.map_err(failed)?.file)
         }
         None => Box::new(io::stdin().lock()),
     };
     // Held until the new file has replaced the old one.
-    let is_new = !path.exists();
     let lock = Lock::acquire_or_create(path)?;
-    let imported = match import_into(path, &name, input) {
-        Ok(imported) => imported,
-        Err(error) => {
-            if is_new {
-                lock.remove_empty(path);
-            }
-            return Err(error);
-        }
+    let was_empty = !lock.is_new() && lock.metadata()?.len() == 0;
+    let imported = import_into(&lock, &name, input);
+    let imported = imported.inspect_err(|_| lock.remove_if_new())?;
+    let note = if was_empty {
+        "; the file was empty"
+    } else {
+        ""
     };
     writeln!(
         output,
-        "{}: {} rooms imported",
+        "{}: {} rooms imported{note}",
         path.display(),
         whole(imported)
     )
@@ -113,13 +126,11 @@ pub(super) fn import(
 
 /// Writes the file anew with its rooms and those of the input. Returns the number of rooms in the
 /// input.
-fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, Failure> {
-    let rewrite = Rewrite::begin(path, &limits())?;
-    let length = std::fs::metadata(path)
-        .map_err(Failure::io("read the size of the file"))?
-        .len();
-    if length > 0 {
-        let old = open_whole(path)?;
+fn import_into(lock: &Lock, name: &str, input: Box<dyn Read>) -> Result<u64, Failure> {
+    let rewrite = Rewrite::begin(lock.real_path(), &limits())?;
+    let metadata = lock.metadata()?;
+    if metadata.len() > 0 {
+        let old = whole_file(Snapshot::of_locked(lock)?)?;
         let bar = progress(old.rooms(), "Copying");
         bar.wrap_iter(old.contents())
             .try_for_each(|room| rewrite.add(&room))?;
@@ -143,7 +154,7 @@ fn import_into(path: &Path, name: &str, input: Box<dyn Read>) -> Result<u64, Fai
             }
         }
     }
-    rewrite.finish()?;
+    rewrite.replace(&metadata)?;
     Ok(imported)
 }
 
@@ -161,22 +172,22 @@ pub(super) fn compact(
     room_ttl: Option<Duration>,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
-    let _lock = Lock::acquire(path)?;
-    let old = open_whole(path)?;
+    let lock = Lock::acquire(path)?;
+    let old = whole_file(Snapshot::of_locked(&lock)?)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let is_kept = |room: &RoomContents| match (room_ttl, room.active) {
         (Some(ttl), Some(active)) => u64::from(active) >= now.saturating_sub(ttl).as_secs(),
         _ => true,
     };
-    let rewrite = Rewrite::begin(path, &limits())?;
+    let rewrite = Rewrite::begin(lock.real_path(), &limits())?;
     let bar = progress(old.rooms(), "Compacting");
     let mut kept = 0;
     for room in bar.wrap_iter(old.contents()).filter(is_kept) {
         rewrite.add(&room)?;
         kept += 1;
     }
-    rewrite.finish()?;
+    rewrite.replace(old.metadata())?;
     let new_bytes = std::fs::metadata(path)
         .map_err(Failure::io("read the size of the new file"))?
         .len();
@@ -194,17 +205,15 @@ pub(super) fn compact(
 
 /// Copies the rooms of a file that may be in use.
 pub(super) fn backup(path: &Path, copy: &Path, output: &mut impl Write) -> Result<(), Failure> {
-    if copy.exists() {
-        return Err(Failure::Exists(copy.to_owned()));
-    }
+    refuse_existing(copy)?;
     for _ in 0..MAX_TRIES {
-        let snapshot = open_whole(path)?;
+        let snapshot = whole_file(Snapshot::open(path)?)?;
         let rewrite = Rewrite::begin(copy, &limits())?;
         let bar = progress(snapshot.rooms(), "Copying");
         bar.wrap_iter(snapshot.contents())
             .try_for_each(|room| rewrite.add(&room))?;
         if snapshot.is_current() {
-            rewrite.finish_copy_of(path)?;
+            rewrite.finish(snapshot.metadata())?;
             let rooms = whole(snapshot.rooms() as u64);
             return writeln!(output, "{}: {rooms} rooms copied", copy.display())
                 .map_err(Failure::io("write the report"));

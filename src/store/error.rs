@@ -22,6 +22,14 @@ pub enum OpenError {
         /// Why the operating system refused.
         source: io::Error,
     },
+    /// The path leads to something that must not be opened.
+    #[error("snapshot {path}: {reason}")]
+    Refused {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Refusal,
+    },
     /// Another process has locked the file.
     #[error("snapshot {path} is locked by pid {pid}")]
     Locked {
@@ -56,6 +64,21 @@ pub enum OpenError {
         /// Maximum size, in bytes.
         max_bytes: u64,
     },
+}
+
+/// Why a path is refused, whatever the file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The path leads to something else than a file with content.
+    #[error("it is {0}, not a regular file")]
+    NotRegular(&'static str),
+    /// The path leads to a link, but not to a file.
+    #[error("it is a link that leads nowhere")]
+    DanglingLink,
+    /// The path leads to a link that another user has made, and from there to a file that does not
+    /// belong to that user.
+    #[error("it is a link of another user to a file that is not theirs")]
+    ForeignLink,
 }
 
 impl OpenError {

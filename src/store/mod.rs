@@ -89,9 +89,11 @@ mod survey;
 pub use contents::RoomContents;
 pub use counter::Counter;
 pub use damage::DamageReport;
-pub use error::{CloseError, OpenError, StoreError};
+pub use error::{CloseError, OpenError, Refusal, StoreError};
 pub use file::MIN_FILE_BYTES;
-pub(crate) use file::{DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES};
+pub(crate) use file::{
+    Access, DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, NewFile, open_regular,
+};
 pub use format::RoomId;
 pub(crate) use handle::DEFAULT_MAX_ROOMS;
 pub use handle::{Store, StoreLimits};

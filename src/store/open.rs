@@ -1,6 +1,8 @@
 //! Opening a store: loads what the file holds, and repairs what a crash has left.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +32,8 @@ pub struct OpenReport {
     pub rooms: usize,
     /// Number of counters.
     pub counters: usize,
+    /// Whether the file was there, but held nothing or only zeros, and is taken for a new one.
+    pub was_empty: bool,
     /// Whether the file was closed in order, or is new.
     pub was_closed: bool,
     /// Number of counts that were behind their sealed copies, and were set to them.
@@ -84,6 +88,13 @@ impl Store {
         Ok(Self::load(file, limits)?.0)
     }
 
+    /// Whether users other than the owner and the group can open the file, and so take its lock.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        const OTHERS: u32 = 0o007;
+        let metadata = self.space.file.file().map(File::metadata);
+        metadata.is_some_and(|it| it.is_ok_and(|it| it.mode() & OTHERS != 0))
+    }
+
     /// Loads the file, which is locked.
     pub(super) fn load(
         file: SnapshotFile,
@@ -109,7 +120,8 @@ impl Store {
             });
         }
         let is_crashed = !survey.is_closed && !is_new;
-        let report = report(&survey, !is_crashed);
+        let mut report = report(&survey, !is_crashed);
+        report.was_empty = is_new && file.was_found();
         let space = reserve(file, limits).map_err(failed("reserve address space for it"))?;
         let catalog = Catalog::new(survey.index, survey.free);
         let store = Self::new(space, catalog, limits.max_rooms);
@@ -189,6 +201,7 @@ fn report(survey: &Survey, was_closed: bool) -> OpenReport {
     OpenReport {
         rooms: survey.index.len(),
         counters: survey.counters,
+        was_empty: false,
         was_closed,
         restored_counts: survey.repairs.behind.len(),
         finished_resets: survey.repairs.resetting.len(),

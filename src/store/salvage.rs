@@ -1,14 +1,14 @@
 //! Salvage: replaces a damaged file by one with everything that is provably whole.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use super::cells::CellSource;
 use super::contents::{FileUse, contents};
 use super::disk::FileSystem;
 use super::error::OpenError;
-use super::file::SnapshotFile;
+use super::file::{NewFile, SnapshotFile, directory_of, link_file};
 use super::format::HeaderError;
 use super::handle::{Store, StoreLimits};
 use super::open::{OpenReport, Salvaged};
@@ -52,15 +52,21 @@ fn salvage(
     limits: &StoreLimits,
 ) -> Result<Salvaged, OpenError> {
     let path = file.path();
-    let rewrite = Rewrite::begin(path, limits)?;
+    let failed = |action| OpenError::io(path, action);
+    let Some(damaged) = file.file() else {
+        return Err(failed("salvage it")(io::ErrorKind::Unsupported.into()));
+    };
+    let rewrite = Rewrite::begin(file.real_path(), limits)?;
     let mut kept = 0;
     for room in contents(file, &survey, FileUse::AtRest) {
         kept += room.counts.len();
         let added = rewrite.add(&room).map_err(io::Error::from);
-        added.map_err(OpenError::io(path, "write it anew"))?;
+        added.map_err(failed("write it anew"))?;
     }
-    let original = keep_original(path).map_err(OpenError::io(path, "keep the original"))?;
-    rewrite.finish()?;
+    let metadata = damaged.metadata().map_err(failed("read its metadata"))?;
+    let original = keep_original(damaged, file.real_path());
+    let original = original.map_err(failed("keep the original"))?;
+    rewrite.replace(&metadata)?;
     Ok(Salvaged {
         original,
         damage: survey.damage,
@@ -68,23 +74,32 @@ fn salvage(
     })
 }
 
-/// Gives the file a second name, and returns it.
-fn keep_original(path: &Path) -> io::Result<PathBuf> {
-    let mut number = 1;
-    loop {
+/// Gives the file, which is at `path`, a second name beside that, and returns it.
+fn keep_original(file: &File, path: &Path) -> io::Result<PathBuf> {
+    let directory = File::open(directory_of(path))?;
+    for number in 1.. {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".damaged-{number}"));
-        let kept = path.with_file_name(name);
-        match fs::hard_link(path, &kept) {
+        let kept = path.with_file_name(&name);
+        // Not every file system has links.
+        let linked = link_file(file, &directory, &name).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Err(error),
+            _ => copy(file, &kept),
+        });
+        match linked {
             Ok(()) => return Ok(kept),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            // Not every file system has links.
-            Err(_) if !kept.exists() => {
-                fs::copy(path, &kept)?;
-                File::open(&kept)?.sync_all()?;
-                return Ok(kept);
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn copy(mut file: &File, target: &Path) -> io::Result<()> {
+    let copy = NewFile::create(target)?;
+    file.rewind()?;
+    io::copy(&mut file, &mut copy.file())?;
+    copy.copy_access(&file.metadata()?)?;
+    copy.file().sync_all()?;
+    copy.finish()
 }

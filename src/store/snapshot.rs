@@ -1,6 +1,6 @@
 //! Reading a snapshot file without serving it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use super::cells::CellSource;
 use super::contents::{FileUse, RoomContents, contents};
 use super::damage::DamageReport;
 use super::error::OpenError;
+use super::file::{Access, FileError, Lock, open_regular};
 use super::format::{CELL_BYTES, HEADER_CELLS, HeaderError};
 use super::mapping::ReadOnlyMapping;
 use super::survey::{Survey, survey};
@@ -21,7 +22,7 @@ pub struct Snapshot {
     cells: ReadOnlyMapping,
     survey: Survey,
     path: PathBuf,
-    length_bytes: u64,
+    metadata: Metadata,
     change_stamp: (u64, u64),
 }
 
@@ -32,34 +33,47 @@ impl Snapshot {
     /// [`OpenError::Io`] and [`OpenError::Unreadable`]. Damage in a readable file isn't an error:
     /// `Snapshot::damage` reports it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let regular = open_regular(path, Access::Read).map_err(FileError::at(path))?;
+        Self::read(&regular.file, path)
+    }
+
+    /// Reads the file that is locked, even if its name leads to another one by now.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`].
+    pub(crate) fn of_locked(lock: &Lock) -> Result<Self, OpenError> {
+        Self::read(lock.file(), lock.path())
+    }
+
+    fn read(file: &File, path: &Path) -> Result<Self, OpenError> {
         let unreadable = |reason| OpenError::Unreadable {
             path: path.to_owned(),
             reason,
         };
-        let file = File::open(path).map_err(OpenError::io(path, "open it"))?;
-        let length = || {
+        let look = || {
             let metadata = file.metadata();
             metadata.map_err(OpenError::io(path, "read its size"))
         };
         for _ in 0..MAX_SURVEYS {
-            let length_bytes = length()?.len();
+            let metadata = look()?;
+            let length_bytes = metadata.len();
             let cells = u32::try_from(length_bytes / CELL_BYTES as u64).unwrap_or(u32::MAX / 2);
             if cells < HEADER_CELLS {
                 return Err(unreadable(HeaderError::Truncated(length_bytes)));
             }
             let cells =
-                ReadOnlyMapping::of_file(&file, cells).map_err(OpenError::io(path, "map it"))?;
+                ReadOnlyMapping::of_file(file, cells).map_err(OpenError::io(path, "map it"))?;
             let change_stamp = cells.header().change_stamp();
             cells.header().check().map_err(unreadable)?;
             let survey = survey(&cells);
             // The header may describe what a server has added since.
-            let has_grown = length()?.len() > length_bytes && !survey.damage.is_empty();
+            let has_grown = look()?.len() > length_bytes && !survey.damage.is_empty();
             if cells.header().change_stamp() == change_stamp && !has_grown {
                 return Ok(Self {
                     cells,
                     survey,
                     path: path.to_owned(),
-                    length_bytes,
+                    metadata,
                     change_stamp,
                 });
             }
@@ -81,7 +95,12 @@ impl Snapshot {
 
     /// Size of the file, in bytes.
     pub(crate) fn length_bytes(&self) -> u64 {
-        self.length_bytes
+        self.metadata.len()
+    }
+
+    /// The file's mode and owner.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Size of the used part, up to the last record, in bytes.

@@ -13,6 +13,7 @@
 //! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
 //! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
 //!   use the admin side.
+//! - `files`: which files Ovation opens, makes and leaves, and who may read them.
 //! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
 //! - `documentation`: the pages of the documentation, held to the code.
 //! - `support`: the harness. It starts the server, and has the clients and the waits.
@@ -31,6 +32,7 @@ mod disk;
 mod doctor;
 mod documentation;
 mod durability;
+mod files;
 mod frames;
 mod http;
 mod idle;

@@ -1,17 +1,16 @@
 //! `ovation snapshot` on the files of real servers, also while they run.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::Value;
 
 use crate::support::{
-    Http, Server, clean_command, directory, eventually, has_strace, post_request, reaction,
+    Http, Server, directory, done, eventually, failed, has_strace, post_request, reaction, snapshot,
 };
 
 /// Sizes in the snapshot file.
@@ -35,34 +34,6 @@ fn react(server: &Server, room: &str, kind: &str, times: usize) {
 
 fn stop(server: Server) {
     assert_eq!(server.stop().code(), Some(0));
-}
-
-/// Runs `ovation snapshot` in `directory`.
-fn snapshot(directory: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut process = clean_command(directory)
-        .arg("snapshot")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The command may fail before it has read everything.
-    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    process.wait_with_output().unwrap()
-}
-
-/// Runs a command that must succeed, and returns its output.
-fn done(directory: &Path, arguments: &[&str], input: &str) -> String {
-    let output = snapshot(directory, arguments, input);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a command that must fail, and returns its exit code and its message.
-fn failed(directory: &Path, arguments: &[&str], input: &str) -> (i32, String) {
-    let output = snapshot(directory, arguments, input);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), error)
 }
 
 fn lines(text: &str) -> Vec<Value> {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::store::format::HeaderError;
-use crate::store::{CloseError, GrowthError, OpenError, Problem, ProblemKind, StoreError};
+use crate::store::{CloseError, GrowthError, OpenError, Problem, ProblemKind, Refusal, StoreError};
 
 const MAKE_SPACE: &str = "make space on that disk";
 const RAISE_FILE_LIMIT: &str = "raise the limit on file sizes (ulimit -f)";
@@ -25,6 +25,7 @@ pub(crate) enum SnapshotTool {
 pub(crate) fn open_error(error: &OpenError) -> String {
     let advice = match error {
         OpenError::Io { source, .. } => serve_io(source),
+        OpenError::Refused { reason, .. } => format!("{}, {OTHER_FILE}", refusal(*reason)),
         OpenError::Locked { .. } => format!("stop that server, {OTHER_FILE}"),
         OpenError::Unreadable { reason, .. } => {
             let salvage = match reason {
@@ -41,6 +42,15 @@ pub(crate) fn open_error(error: &OpenError) -> String {
         OpenError::TooLarge { .. } => format!("raise --snapshot-max-bytes, {OTHER_FILE}"),
     };
     format!("{error}; {advice}")
+}
+
+/// What to do about a path that is refused.
+fn refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::NotRegular(_) => "check the path",
+        Refusal::DanglingLink => "make an empty file where it leads",
+        Refusal::ForeignLink => "remove it, or name the file itself",
+    }
 }
 
 fn serve_io(error: &io::Error) -> String {
@@ -128,6 +138,7 @@ pub(crate) fn tool_open_error(tool: SnapshotTool, error: &OpenError) -> String {
             return error.to_string();
         }
         OpenError::Io { source, .. } => tool_io(tool, source),
+        OpenError::Refused { reason, .. } => refusal(*reason),
         OpenError::Locked { .. } => "stop that server first",
         OpenError::Unreadable { reason, .. } => match reason {
             HeaderError::Checksum => SALVAGE_BY_SERVER,
@@ -208,6 +219,18 @@ mod tests {
             unreadable(HeaderError::Checksum),
             unreadable(HeaderError::NotASnapshot),
             unreadable(HeaderError::Version(3)),
+            OpenError::Refused {
+                path: path(),
+                reason: Refusal::NotRegular("a FIFO"),
+            },
+            OpenError::Refused {
+                path: path(),
+                reason: Refusal::DanglingLink,
+            },
+            OpenError::Refused {
+                path: path(),
+                reason: Refusal::ForeignLink,
+            },
             OpenError::Locked {
                 path: path(),
                 pid: 7,

@@ -1,10 +1,11 @@
 //! The lock on a snapshot file, and the files that are refused before anything is done to them.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::regular::{self, Access, FileError, Origin, RegularFile};
 use super::size::{MAX_FILE_BYTES, max_cells};
 use crate::store::error::OpenError;
 use crate::store::format::{CELL_BYTES, CellId, HeaderCell, HeaderError, OWNER_OFFSET};
@@ -15,7 +16,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A lock on a snapshot file, which no other process can use as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
+    file: RegularFile,
+    /// Path as the operator gave it.
+    path: PathBuf,
     /// Pid that the file named as its owner before, if that was replaced.
     owner_before: Option<[u8; 8]>,
 }
@@ -27,7 +30,8 @@ impl Lock {
     /// # Errors
     /// [`OpenError`]; the file is left as it was.
     pub(crate) fn acquire(path: &Path) -> Result<Self, OpenError> {
-        Self::hold(open_locked(path, OpenOptions::new().create(false))?, path)
+        let file = open_locked(path, |path| regular::open(path, Access::ReadWrite))?;
+        Self::hold(file, path)
     }
 
     /// Locks the file, which is created empty if it does not exist.
@@ -38,30 +42,63 @@ impl Lock {
         Self::hold(open_or_create_locked(path)?, path)
     }
 
-    fn hold(file: File, path: &Path) -> Result<Self, OpenError> {
-        refuse_foreign(&file, path, max_cells(MAX_FILE_BYTES))?;
+    fn hold(file: RegularFile, path: &Path) -> Result<Self, OpenError> {
+        refuse_foreign(&file.file, path, max_cells(MAX_FILE_BYTES))?;
         let failed = |action| OpenError::io(path, action);
-        let length = file.metadata().map_err(failed("read its size"))?.len();
         let mut lock = Self {
             file,
+            path: path.to_owned(),
             owner_before: None,
         };
+        let length = lock.metadata()?.len();
+        let file = &lock.file.file;
         if length >= CellId::FIRST_RECORD.byte_offset() {
             let mut before = [0; 8];
-            let read = lock.file.read_exact_at(&mut before, OWNER_OFFSET);
+            let read = file.read_exact_at(&mut before, OWNER_OFFSET);
             read.map_err(failed("read it"))?;
             // A process that finds the file locked reports this pid.
             let pid = u64::from(std::process::id()).to_le_bytes();
-            let written = lock.file.write_all_at(&pid, OWNER_OFFSET);
+            let written = file.write_all_at(&pid, OWNER_OFFSET);
             written.map_err(failed("write it"))?;
             lock.owner_before = Some(before);
         }
         Ok(lock)
     }
 
-    /// Removes the file if it is still empty, because it was only created to be locked.
-    pub(crate) fn remove_empty(&self, path: &Path) {
-        if let (Ok(named), Ok(held)) = (std::fs::metadata(path), self.file.metadata())
+    /// The locked file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file.file
+    }
+
+    /// Path of the file as the operator gave it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of the file itself, behind all links.
+    pub(crate) fn real_path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The file's size, mode and owner.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] if the operating system refuses.
+    pub(crate) fn metadata(&self) -> Result<Metadata, OpenError> {
+        let metadata = self.file().metadata();
+        metadata.map_err(OpenError::io(&self.path, "read its metadata"))
+    }
+
+    /// Whether the file was created to be locked.
+    pub(crate) fn is_new(&self) -> bool {
+        self.file.origin == Origin::Created
+    }
+
+    /// Removes the file if it was only created to be locked, and is still empty.
+    pub(crate) fn remove_if_new(&self) {
+        let path = self.real_path();
+        if self.is_new()
+            && let (Ok(named), Ok(held)) = (path.symlink_metadata(), self.file().metadata())
             && held.len() == 0
             && is_same_file(&named, &held)
         {
@@ -75,23 +112,30 @@ impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(before) = self.owner_before {
             // If this fails, only the pid in a message is wrong.
-            let _ = self.file.write_all_at(&before, OWNER_OFFSET);
+            let _ = self.file().write_all_at(&before, OWNER_OFFSET);
         }
     }
 }
 
 /// Opens the file, or creates it, and locks it.
-pub(super) fn open_or_create_locked(path: &Path) -> Result<File, OpenError> {
-    open_locked(path, OpenOptions::new().create(true))
+pub(super) fn open_or_create_locked(path: &Path) -> Result<RegularFile, OpenError> {
+    open_locked(path, regular::open_or_create)
 }
 
 /// Opens and locks the file. If compaction replaces the file in between, opens and locks the
 /// new one.
-fn open_locked(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
+///
+/// The lock is that of `flock`, as in all versions. Every lock of Unix can be kept from its holder
+/// by a process that has the file open for reading: `flock` by an exclusive lock, the locks of
+/// `fcntl` by a shared one. What keeps other users away is the file's mode.
+fn open_locked(
+    path: &Path,
+    open: impl Fn(&Path) -> Result<RegularFile, FileError>,
+) -> Result<RegularFile, OpenError> {
     let failed = |action| OpenError::io(path, action);
-    let options = options.read(true).write(true).truncate(false);
     loop {
-        let file = options.open(path).map_err(failed("open it"))?;
+        let regular = open(path).map_err(FileError::at(path))?;
+        let file = &regular.file;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -107,7 +151,7 @@ fn open_locked(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError
         }
         let held = file.metadata().map_err(failed("read its metadata"))?;
         match std::fs::metadata(path) {
-            Ok(named) if is_same_file(&named, &held) => return Ok(file),
+            Ok(named) if is_same_file(&named, &held) => return Ok(regular),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(failed("read its metadata")(source)),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
+use super::regular::{Origin, RegularFile};
 use super::size::CELLS_AHEAD;
 use crate::store::cells::CellSource;
 use crate::store::disk::Disk;
@@ -18,6 +19,9 @@ pub(crate) struct SnapshotFile {
     pub(super) mapping: Mapping,
     pub(super) file: Option<File>,
     path: PathBuf,
+    /// Path of the file itself, behind all links.
+    real_path: PathBuf,
+    origin: Origin,
     pub(super) disk: Box<dyn Disk>,
     /// Held while the file grows.
     pub(super) growth: Mutex<()>,
@@ -28,23 +32,44 @@ pub(crate) struct SnapshotFile {
 impl SnapshotFile {
     pub(super) fn new(
         mapping: Mapping,
-        file: Option<File>,
+        file: Option<RegularFile>,
         path: &Path,
         disk: Box<dyn Disk>,
     ) -> Self {
+        let (file, real_path, origin) = match file {
+            Some(regular) => (Some(regular.file), regular.path, regular.origin),
+            None => (None, path.to_owned(), Origin::Created),
+        };
         Self {
             mapping,
             file,
             path: path.to_owned(),
+            real_path,
+            origin,
             disk,
             growth: Mutex::default(),
             ahead: AtomicU32::new(CELLS_AHEAD),
         }
     }
 
-    /// Path of the file.
+    /// Path of the file as the operator gave it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Path of the file itself, behind all links.
+    pub(crate) fn real_path(&self) -> &Path {
+        &self.real_path
+    }
+
+    /// The file, if there is one.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Whether the file was there before it was opened.
+    pub(crate) fn was_found(&self) -> bool {
+        self.origin == Origin::Found
     }
 
     /// Whether there is a file.

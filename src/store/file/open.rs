@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::lock;
 use super::mapped::SnapshotFile;
+use super::new_file::NewFile;
+use super::regular::{Origin, RegularFile};
 use super::size::max_cells;
 use crate::store::disk::Disk;
 use crate::store::error::OpenError;
@@ -17,8 +19,37 @@ impl SnapshotFile {
         max_file_bytes: u64,
         disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
-        let failed = |action| OpenError::io(path, action);
         let file = lock::open_or_create_locked(path)?;
+        Self::map(file, path, max_file_bytes, disk)
+    }
+
+    /// Maps a new file, which no other process knows yet.
+    pub(crate) fn of_new(
+        new: &NewFile,
+        max_file_bytes: u64,
+        disk: Box<dyn Disk>,
+    ) -> Result<Self, OpenError> {
+        let path = new.target();
+        let file = new
+            .file()
+            .try_clone()
+            .map_err(OpenError::io(path, "create it"))?;
+        let regular = RegularFile {
+            file,
+            path: path.to_owned(),
+            origin: Origin::Created,
+        };
+        Self::map(regular, path, max_file_bytes, disk)
+    }
+
+    fn map(
+        regular: RegularFile,
+        path: &Path,
+        max_file_bytes: u64,
+        disk: Box<dyn Disk>,
+    ) -> Result<Self, OpenError> {
+        let failed = |action| OpenError::io(path, action);
+        let file = &regular.file;
         let length_bytes = file.metadata().map_err(failed("read its size"))?.len();
         if length_bytes > 0 && length_bytes < CellId::FIRST_RECORD.byte_offset() {
             return Err(OpenError::Unreadable {
@@ -27,10 +58,10 @@ impl SnapshotFile {
             });
         }
         let max_cells = max_cells(max_file_bytes);
-        lock::refuse_foreign(&file, path, max_cells)?;
+        lock::refuse_foreign(file, path, max_cells)?;
         let cells = (length_bytes / CELL_BYTES as u64) as u32;
-        let mapping = Mapping::of_file(&file, cells, max_cells).map_err(failed("map it"))?;
-        let snapshot = Self::new(mapping, Some(file), path, disk);
+        let mapping = Mapping::of_file(file, cells, max_cells).map_err(failed("map it"))?;
+        let snapshot = Self::new(mapping, Some(regular), path, disk);
         // Before anything is written, or read on a file system in memory: a hole would have to
         // be filled then, and if there is no space, that raises SIGBUS.
         snapshot.fill_holes().map_err(failed("allocate it"))?;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 
 use super::mapped::SnapshotFile;
+use super::regular::directory_of;
 use crate::store::cells::CellSource;
 use crate::store::format::{CellId, PageId};
 
@@ -78,14 +78,6 @@ impl SnapshotFile {
         };
         self.sync(CellId::HEADER..CellId::FIRST_RECORD)?;
         self.disk.sync_file(file)?;
-        File::open(directory_of(self.path()))?.sync_all()
-    }
-}
-
-/// The directory that a file is in.
-pub(crate) fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        File::open(directory_of(self.real_path()))?.sync_all()
     }
 }

@@ -16,6 +16,7 @@ use super::*;
 const NEW: OpenReport = OpenReport {
     rooms: 0,
     counters: 0,
+    was_empty: false,
     was_closed: true,
     restored_counts: 0,
     finished_resets: 0,
@@ -157,7 +158,11 @@ fn a_file_without_a_header_is_completed() {
     let directory = directory();
     let path = directory.path().join("blank");
     std::fs::write(&path, vec![0; 1 << 20]).unwrap();
-    assert_eq!(open(&path).1, NEW);
+    let empty = OpenReport {
+        was_empty: true,
+        ..NEW
+    };
+    assert_eq!(open(&path).1, empty);
     assert!(std::fs::read(&path).unwrap().starts_with(b"OVATION1"));
 }
 

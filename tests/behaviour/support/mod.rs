@@ -6,6 +6,7 @@ mod events;
 mod http;
 mod process;
 mod server;
+mod tool;
 mod wire;
 
 use std::thread;
@@ -20,6 +21,7 @@ pub(crate) use process::{
     switches_of, thread_names,
 };
 pub(crate) use server::{Server, clean_command, directory, has_strace, refused};
+pub(crate) use tool::{done, failed, snapshot, start_snapshot};
 pub(crate) use wire::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RawSocket, TEXT, close_payload,
     frame_with_length, masked, reaction_frame,
