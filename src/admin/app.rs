@@ -14,7 +14,7 @@ use super::rooms;
 use super::sampler::{INTERVAL, Sampler};
 use super::sources::Sources;
 use crate::protocol::http::{Origins, Request, Response, encode_stream_head, path_of, sse};
-use crate::reactor::{App, Connections, Message, NextTurn, Verdict};
+use crate::reactor::{App, Client, Connections, Message, NextTurn, Verdict};
 use crate::web::Dashboard;
 
 /// Fields of every response that is data and not a file, so that no browser renders it.
@@ -127,6 +127,7 @@ impl App for AdminApp {
 
     fn respond(
         &mut self,
+        _: Client<'_>,
         request: &Request<'_>,
         _body: &[u8],
         output: &mut Vec<u8>,
@@ -166,7 +167,7 @@ impl App for AdminApp {
         Some(key)
     }
 
-    fn receive(&mut self, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
+    fn receive(&mut self, _: Client<'_>, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
         Verdict::Invalid
     }
 

@@ -15,7 +15,7 @@ use super::route::RoomName;
 use super::shared::{RoomNotice, Shared};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
-use crate::reactor::{App, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
+use crate::reactor::{App, Client, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
 
 /// The query parameter of presence subscribers.
 const PRESENCE: (&str, &str) = ("presence", "1");
@@ -105,6 +105,7 @@ impl App for RoomsApp {
 
     fn respond(
         &mut self,
+        _client: Client<'_>,
         request: &Request<'_>,
         body: &[u8],
         output: &mut Vec<u8>,
@@ -157,6 +158,7 @@ impl App for RoomsApp {
     #[inline]
     fn receive(
         &mut self,
+        _client: Client<'_>,
         member: &mut Membership,
         message: Message<'_>,
         _reply: &mut Vec<u8>,

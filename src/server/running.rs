@@ -50,7 +50,7 @@ impl Running {
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
             limits: args.limits.connection_limits(),
-            admission: Arc::new(args.limits.admission()),
+            admission: Arc::new(args.limits.admission(args.listen.trusted_proxies())),
         });
         let flusher = flusher::spawn(
             &store,
