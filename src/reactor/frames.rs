@@ -69,6 +69,9 @@ impl<A: App> Reactor<A> {
         self.metrics.invalid_messages.add(tally.invalid);
         self.metrics.limited_messages.add(tally.limited);
         connection.flags.clear(Flags::PINGED);
+        if decoder.is_idle() {
+            connection.flags.clear(Flags::UNFINISHED);
+        }
         if tally.has_messages() {
             connection.flags.set(Flags::ACTIVE);
         }

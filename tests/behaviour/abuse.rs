@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    AdminSide, Client, FIN, Http, PING, RawSocket, Server, dial_with_small_buffer, eventually,
-    masked, post_request, reaction, reaction_frame, resident_bytes, upgrade_head,
+    AdminSide, Client, FIN, Http, PING, PONG, RawSocket, Server, dial_with_small_buffer, directory,
+    eventually, masked, post_request, reaction, reaction_frame, refused, resident_bytes,
+    upgrade_head,
 };
 
 /// Default burst of reactions of one connection.
@@ -205,4 +206,88 @@ fn pipelined_requests_do_not_delay_a_tick() {
     });
     println!("longest time without news for a bystander of the flood: {longest:?}");
     assert!(longest < Duration::from_millis(500), "{longest:?}");
+}
+
+#[test]
+fn an_exposed_server_needs_kinds_and_origins() {
+    let home = directory();
+    let listen = ["--listen", "0.0.0.0:0"];
+    for missing in [
+        &[][..],
+        &["--kinds", "love"],
+        &["--allow-origin", "*"],
+        &["--any-kind"],
+    ] {
+        let failed = refused(home.path(), &[&listen, missing].concat());
+        assert_eq!(failed.code, Some(2), "{missing:?}");
+        for flag in ["--kinds", "--any-kind", "--allow-origin"] {
+            assert!(failed.message.contains(flag), "{}", failed.message);
+        }
+    }
+    for chosen in ["--kinds=love", "--any-kind"] {
+        let server = Server::start(&[&listen, &[chosen, "--allow-origin", "*"][..]].concat());
+        drop(server);
+    }
+}
+
+#[test]
+fn invented_kinds_do_not_keep_chosen_kinds_out() {
+    let home = directory();
+    let mut server = Server::start_in(home.path(), &[]);
+    let mut http = Http::connect(&server);
+    for number in 0..64 {
+        let kind = reaction(&format!("x{number}"));
+        assert_eq!(http.post("/party/talk", &kind).status, 200);
+    }
+    assert_eq!(http.post("/party/talk", &reaction("❤")).status, 422);
+    server.terminate();
+    server.wait();
+    let server = Server::start_in(home.path(), &["--kinds", "❤"]);
+    let mut http = Http::connect(&server);
+    assert_eq!(http.post("/party/talk", &reaction("❤")).status, 200);
+    assert_eq!(http.post("/party/talk", &reaction("x0")).status, 422);
+}
+
+#[test]
+fn names_that_deceive_are_refused() {
+    let server = Server::start(&[]);
+    let mut http = Http::connect(&server);
+    for name in [
+        ".",
+        "..",
+        "%2e%2e",
+        "%zz",
+        "%0a",
+        "%E2%80%AEtalk",
+        "a%E2%80%8Bb",
+    ] {
+        assert_eq!(http.get(&format!("/party/{name}")).status, 400, "{name}");
+    }
+    for kind in ["lo\u{200b}ve", "\u{202e}evol"] {
+        assert_eq!(
+            http.post("/party/talk", &reaction(kind)).status,
+            422,
+            "{kind:?}"
+        );
+    }
+    assert_eq!(http.post("/party/talk", &reaction("👩‍💻")).status, 200);
+}
+
+#[test]
+fn an_unfinished_message_has_a_deadline() {
+    let (server, admin) = AdminSide::start(&["--reactors", "1", "--ping-interval-ms", "200"]);
+    let mut holder = RawSocket::enter(&server, "talk");
+    holder.send(&masked(0x01, &[b'x'; 4000]));
+    loop {
+        // The holder answers pings, so only the message can be what ends the connection.
+        match holder.try_frame() {
+            Some(frame) if frame.first == 0x89 => holder.send(&masked(FIN | PONG, b"")),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    eventually("the metric names the reason", || {
+        let metrics = admin.get("/metrics").body;
+        metrics.contains("ovation_closed_total{reason=\"message_timeout\"} 1")
+    });
 }
