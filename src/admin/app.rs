@@ -89,7 +89,8 @@ impl AdminApp {
                 let is_ready = self.sources.problems(Instant::now()).is_empty();
                 let store = self.sources.store.status();
                 let metrics = &self.sources.metrics;
-                let text = metrics::text(metrics, &self.sampler, store, is_ready);
+                let limited = self.sources.shared.creation.limited();
+                let text = metrics::text(metrics, &self.sampler, store, limited, is_ready);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
             }
             "/rooms" => rooms::list(&self.sources.shared, target),

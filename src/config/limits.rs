@@ -17,7 +17,8 @@ use crate::reactor::{
     MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate, TrustedProxies,
 };
 use crate::rooms::{
-    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, MAX_KINDS, MAX_ROOM_NAME_BYTES,
+    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, DEFAULT_ROOM_CREATE_RATE, Enforcement,
+    MAX_KINDS, MAX_ROOM_NAME_BYTES, RoomCreation,
 };
 use crate::store::format::MAX_KIND_BYTES;
 
@@ -92,7 +93,14 @@ pub(crate) struct LimitArgs {
           value_parser = value_parser!(u32).range(1..=i64::from(MAX_MESSAGE_BURST)))]
     reaction_burst: u32,
 
-    /// Count what --reaction-rate would drop, and drop nothing
+    /// Rooms that the clients of one IPv4 address or IPv6 /64 network may create in a minute, and
+    /// 16 times as many for one IPv6 /48 network; not for this machine; 0 for no limit. The first
+    /// reaction creates a room
+    #[arg(long, value_name = "N", env = "OVATION_ROOM_CREATE_RATE",
+          default_value_t = DEFAULT_ROOM_CREATE_RATE)]
+    room_create_rate: u32,
+
+    /// Count what --reaction-rate and --room-create-rate would drop, and drop nothing
     #[arg(long, env = "OVATION_LIMITS_DRY_RUN", value_parser = BoolishValueParser::new())]
     limits_dry_run: bool,
 
@@ -124,6 +132,16 @@ impl LimitArgs {
             min_free_memory_percent: self.min_free_memory_percent,
         };
         Admission::new(limits, advice::turn_away).trusting(proxies)
+    }
+
+    /// The limit on new rooms.
+    pub(crate) fn room_creation(&self) -> RoomCreation {
+        let enforcement = if self.limits_dry_run {
+            Enforcement::CountOnly
+        } else {
+            Enforcement::Refuse
+        };
+        RoomCreation::new(self.room_create_rate, enforcement)
     }
 
     /// The limits of connections to the rooms.
