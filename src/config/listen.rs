@@ -46,7 +46,8 @@ pub(crate) struct ListenArgs {
 
     /// Trusted proxies name their clients by the PROXY protocol, version 1 or 2, and every
     /// connection from them must begin with its header
-    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new(),
+          requires_if("true", "trusted_proxies"))]
     proxy_protocol: bool,
 }
 

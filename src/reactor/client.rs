@@ -9,12 +9,17 @@ use super::gate::Gate;
 /// The client of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'c> {
-    pub(super) key: u32,
-    pub(super) socket: &'c Socket,
-    pub(super) gate: &'c Gate,
+    key: u32,
+    socket: &'c Socket,
+    gate: &'c Gate,
 }
 
-impl Client<'_> {
+impl<'c> Client<'c> {
+    /// The client of the connection at `key`.
+    pub(super) fn new(key: u32, socket: &'c Socket, gate: &'c Gate) -> Self {
+        Self { key, socket, gate }
+    }
+
     /// The client's address, if limits by address apply to it: behind a trusted proxy, the address
     /// that the proxy names. A client on this machine that no proxy names has no limits. This may
     /// take a system call, so ask only when a limit depends on it.

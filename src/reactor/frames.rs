@@ -42,11 +42,7 @@ impl<A: App> Reactor<A> {
         };
         let mut sink = Sink {
             app: &mut self.app,
-            client: Client {
-                key,
-                socket: &connection.socket,
-                gate: &self.gate,
-            },
+            client: Client::new(key, &connection.socket, &self.gate),
             member,
             write_buffer: &mut self.write_buffer,
             pong: 0..0,

@@ -114,11 +114,7 @@ impl<A: App> Reactor<A> {
         } else if request.method == "POST" && !self.takes_message(key) {
             self.app.respond_over_rate(request, &mut self.write_buffer);
         } else if let Some(connection) = self.connections.get_mut(key) {
-            let client = Client {
-                key,
-                socket: &connection.socket,
-                gate: &self.gate,
-            };
+            let client = Client::new(key, &connection.socket, &self.gate);
             let output = &mut self.write_buffer;
             if let Some(verdict) = self.app.respond(client, request, body, output) {
                 self.metrics.count_message(verdict);
