@@ -14,7 +14,7 @@ use super::rooms;
 use super::sampler::{INTERVAL, Sampler};
 use super::sources::Sources;
 use crate::protocol::http::{Origins, Request, Response, encode_stream_head, path_of, sse};
-use crate::reactor::{App, Connections, Message, NextTurn, Verdict};
+use crate::reactor::{App, Client, Connections, Message, NextTurn, Verdict};
 use crate::web::Dashboard;
 
 /// Fields of every response that is data and not a file, so that no browser renders it.
@@ -89,7 +89,8 @@ impl AdminApp {
                 let is_ready = self.sources.problems(Instant::now()).is_empty();
                 let store = self.sources.store.status();
                 let metrics = &self.sources.metrics;
-                let text = metrics::text(metrics, &self.sampler, store, is_ready);
+                let limited = self.sources.shared.creation.limited();
+                let text = metrics::text(metrics, &self.sampler, store, limited, is_ready);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
             }
             "/rooms" => rooms::list(&self.sources.shared, target),
@@ -124,6 +125,7 @@ impl App for AdminApp {
 
     fn respond(
         &mut self,
+        _: Client<'_>,
         request: &Request<'_>,
         _body: &[u8],
         output: &mut Vec<u8>,
@@ -163,7 +165,7 @@ impl App for AdminApp {
         Some(key)
     }
 
-    fn receive(&mut self, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
+    fn receive(&mut self, _: Client<'_>, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
         Verdict::Invalid
     }
 

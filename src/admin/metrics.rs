@@ -30,6 +30,7 @@ struct Scrape {
     cpu_times: Vec<Option<Duration>>,
     rooms: RoomsSample,
     store: Status,
+    limited_rooms: u64,
     is_ready: bool,
     start_seconds: u64,
 }
@@ -39,6 +40,7 @@ pub(super) fn text(
     metrics: &[Arc<ReactorMetrics>],
     sampler: &Sampler,
     store: Status,
+    limited_rooms: u64,
     is_ready: bool,
 ) -> String {
     let mut registry = Registry::default();
@@ -47,6 +49,7 @@ pub(super) fn text(
         cpu_times: sampler.threads().cpu_times().collect(),
         rooms: sampler.rooms().clone(),
         store,
+        limited_rooms,
         is_ready,
         start_seconds: sampler.start_seconds(),
     }));
@@ -148,6 +151,11 @@ impl Scrape {
             "ovation_members",
             "Members in all rooms",
             self.rooms.members,
+        )?;
+        writer.counter(
+            "ovation_limited_room_creations",
+            "Reactions that would have created a room over the limit of their address",
+            self.limited_rooms,
         )
     }
 

@@ -14,10 +14,11 @@ use crate::reactor::{
     Admission, AdmissionLimits, ConnectionLimits, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT,
     DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MESSAGE_BURST,
     DEFAULT_MESSAGE_RATE, DEFAULT_MIN_FREE_MEMORY_PERCENT, DEFAULT_PING_INTERVAL,
-    MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
+    MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate, TrustedProxies,
 };
 use crate::rooms::{
-    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, MAX_KINDS, MAX_ROOM_NAME_BYTES,
+    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, DEFAULT_ROOM_CREATE_RATE, Enforcement,
+    MAX_KINDS, MAX_ROOM_NAME_BYTES, RoomCreation,
 };
 use crate::store::format::MAX_KIND_BYTES;
 
@@ -34,8 +35,9 @@ pub(crate) struct LimitArgs {
           help = format!("Maximum number of connections [default: {DEFAULT_MAX_CONNECTIONS}]"))]
     pub(crate) max_connections: Option<usize>,
 
-    /// Maximum number of connections from one IPv4 address or IPv6 /64 network [default: no limit].
-    /// Behind a proxy, all connections come from the proxy's address
+    /// Maximum number of connections from one IPv4 address or IPv6 /64 network, and 16 times as
+    /// many from one IPv6 /48 network; not for this machine [default: no limit]. Behind a proxy,
+    /// give --trusted-proxy too
     #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP",
           value_parser = value_parser!(u32).range(1..))]
     max_connections_per_ip: Option<u32>,
@@ -91,7 +93,14 @@ pub(crate) struct LimitArgs {
           value_parser = value_parser!(u32).range(1..=i64::from(MAX_MESSAGE_BURST)))]
     reaction_burst: u32,
 
-    /// Count what --reaction-rate would drop, and drop nothing
+    /// Rooms that the clients of one IPv4 address or IPv6 /64 network may create in a minute, and
+    /// 16 times as many for one IPv6 /48 network; not for this machine; 0 for no limit. The first
+    /// reaction creates a room
+    #[arg(long, value_name = "N", env = "OVATION_ROOM_CREATE_RATE",
+          default_value_t = DEFAULT_ROOM_CREATE_RATE)]
+    room_create_rate: u32,
+
+    /// Count what --reaction-rate and --room-create-rate would drop, and drop nothing
     #[arg(long, env = "OVATION_LIMITS_DRY_RUN", value_parser = BoolishValueParser::new())]
     limits_dry_run: bool,
 
@@ -115,14 +124,24 @@ pub(crate) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Admission to the rooms.
-    pub(crate) fn admission(&self) -> Admission {
+    /// Admission to the rooms, for connections from `proxies` and from clients.
+    pub(crate) fn admission(&self, proxies: TrustedProxies) -> Admission {
         let limits = AdmissionLimits {
             max_connections: self.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
             max_per_address: self.max_connections_per_ip,
             min_free_memory_percent: self.min_free_memory_percent,
         };
-        Admission::new(limits, advice::turn_away)
+        Admission::new(limits, advice::turn_away).trusting(proxies)
+    }
+
+    /// The limit on new rooms.
+    pub(crate) fn room_creation(&self) -> RoomCreation {
+        let enforcement = if self.limits_dry_run {
+            Enforcement::CountOnly
+        } else {
+            Enforcement::Refuse
+        };
+        RoomCreation::new(self.room_create_rate, enforcement)
     }
 
     /// The limits of connections to the rooms.

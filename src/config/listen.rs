@@ -1,10 +1,11 @@
 //! Where the rooms listen, and with how many reactors.
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::parse::ranged;
 use crate::os::descriptors::FdTables;
-use crate::reactor::ListenAddress;
+use crate::reactor::{ListenAddress, Naming, TrustedProxies, TrustedProxy};
 use crate::rooms::MAX_REACTORS;
 
 /// Default address: PartyKit's own development port.
@@ -31,12 +32,41 @@ pub(crate) struct ListenArgs {
         default_value = "per-reactor"
     )]
     pub(crate) fd_tables: FdTables,
+
+    /// Proxy that may name its clients: an address, a network such as 10.0.0.0/8, or unix for
+    /// every peer on a Unix socket; may be given several times. Limits by address then apply to the
+    /// client that the proxy names in Forwarded or X-Forwarded-For [default: none]
+    #[arg(
+        long = "trusted-proxy",
+        value_name = "NETWORK",
+        env = "OVATION_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<TrustedProxy>,
+
+    /// Trusted proxies name their clients by the PROXY protocol, version 1 or 2, and every
+    /// connection from them must begin with its header
+    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new(),
+          requires_if("true", "trusted_proxies"))]
+    proxy_protocol: bool,
 }
 
 impl ListenArgs {
     /// The number of reactors to run.
     pub(crate) fn reactor_count(&self) -> usize {
         reactor_count(self.reactors)
+    }
+
+    /// The proxies that may name their clients.
+    pub(crate) fn trusted_proxies(&self) -> TrustedProxies {
+        TrustedProxies {
+            proxies: self.trusted_proxies.clone(),
+            naming: if self.proxy_protocol {
+                Naming::ProxyHeader
+            } else {
+                Naming::Fields
+            },
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! Admission: which connections the reactors let in. All reactors share one [`Admission`]; it keeps
 //! nothing of addresses unless they are limited.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use rustix::io::Errno;
 use thiserror::Error;
 
-use super::address_counts::{AddressCounts, household};
+use super::address_counts::AddressCounts;
 use super::log_throttle::LogThrottle;
+use super::proxies::TrustedProxies;
 use crate::os::kernel_number::KernelNumber;
 use crate::os::meminfo;
 
@@ -22,6 +22,8 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
 pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
 /// Minimum time between two readings of the available memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+/// Time for which descriptors count as used up after a connection could not be accepted.
+const DESCRIPTORS_SHORT: Duration = Duration::from_secs(10);
 
 /// Why a connection is turned away.
 #[derive(Debug, Error)]
@@ -64,7 +66,8 @@ impl TurnAway {
 pub struct AdmissionLimits {
     /// Maximum number of connections.
     pub max_connections: usize,
-    /// Maximum number of connections from one IPv4 address or IPv6 network of 64 bits.
+    /// Maximum number of connections from one IPv4 address or IPv6 network of 64 bits. An IPv6
+    /// network of 48 bits has 16 times as many.
     pub max_per_address: Option<u32>,
     /// Share of the machine's memory that must be available, in percent; 0 for none. Most of what
     /// a connection costs is the kernel's memory, and a kernel without memory kills processes.
@@ -87,6 +90,9 @@ pub struct Admission {
     max_connections: usize,
     open: AtomicUsize,
     per_address: Option<AddressCounts>,
+    pub(super) proxies: TrustedProxies,
+    /// When a connection could last not be accepted for want of a descriptor, and the error.
+    descriptors_short: Mutex<Option<(Instant, Errno)>>,
     /// Memory that must be available, in KiB.
     min_free_kib: u64,
     free_kib: KernelNumber,
@@ -110,6 +116,8 @@ impl Admission {
             max_connections: limits.max_connections,
             open: AtomicUsize::new(0),
             per_address: limits.max_per_address.map(AddressCounts::new),
+            proxies: TrustedProxies::default(),
+            descriptors_short: Mutex::default(),
             min_free_kib: total_kib * u64::from(limits.min_free_memory_percent) / 100,
             free_kib: KernelNumber::new(
                 meminfo::PATH,
@@ -122,12 +130,36 @@ impl Admission {
         }
     }
 
+    /// Lets these proxies name their clients.
+    pub fn trusting(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
     /// Why the reactors would turn any connection away now, in words for the operator.
     pub fn problem(&self, now: Instant) -> Option<String> {
         let is_full = self.open.load(Ordering::Relaxed) >= self.max_connections;
         let full = is_full.then_some(TurnAway::ConnectionLimit(self.max_connections));
-        let reason = full.or_else(|| self.memory_short(now))?;
+        let reason = full
+            .or_else(|| self.memory_short(now))
+            .or_else(|| self.descriptors_short(now))?;
         Some((self.explain)(&reason))
+    }
+
+    /// Remembers that a connection could not be accepted, if the reason is that descriptors have
+    /// run out.
+    pub(super) fn note_accept_error(&self, error: &io::Error, now: Instant) {
+        let errno = Errno::from_io_error(error);
+        if let Some(errno @ (Errno::MFILE | Errno::NFILE)) = errno {
+            let short = self.descriptors_short.lock();
+            *short.unwrap_or_else(PoisonError::into_inner) = Some((now, errno));
+        }
+    }
+
+    fn descriptors_short(&self, now: Instant) -> Option<TurnAway> {
+        let short = self.descriptors_short.lock();
+        let (at, errno) = (*short.unwrap_or_else(PoisonError::into_inner))?;
+        let is_short = now.saturating_duration_since(at) < DESCRIPTORS_SHORT;
+        is_short.then(|| TurnAway::Accept(errno.into()))
     }
 
     /// Logs why a connection was turned away, each kind of reason once a minute.
@@ -138,12 +170,17 @@ impl Admission {
         }
     }
 
-    fn memory_short(&self, now: Instant) -> Option<TurnAway> {
+    /// Less memory is available than must stay free.
+    pub(super) fn memory_short(&self, now: Instant) -> Option<TurnAway> {
         let is_short = self.free_kib.get(now) < self.min_free_kib;
         is_short.then_some(TurnAway::MemoryShort(self.min_free_kib / 1024))
     }
 
-    fn enter(&self) -> Result<(), TurnAway> {
+    /// Counts one more connection.
+    ///
+    /// # Errors
+    /// [`TurnAway`] if the server has as many as it may.
+    pub(super) fn enter(&self) -> Result<(), TurnAway> {
         if self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections {
             return Ok(());
         }
@@ -151,106 +188,32 @@ impl Admission {
         Err(TurnAway::ConnectionLimit(self.max_connections))
     }
 
-    fn leave(&self) {
+    /// Counts one connection less.
+    pub(super) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn leave_address(&self, address: Option<IpAddr>) {
-        if let (Some(counts), Some(address)) = (&self.per_address, address) {
-            counts.leave(address);
-        }
-    }
-}
-
-/// The right to one connection. Dropping it gives the right back; [`Gate::hold`] keeps it as long
-/// as the connection lives.
-#[derive(Debug)]
-pub(super) struct Permit {
-    admission: Arc<Admission>,
-    address: Option<IpAddr>,
-    is_held: bool,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if !self.is_held {
-            self.admission.leave();
-            self.admission.leave_address(self.address);
-        }
-    }
-}
-
-/// One reactor's side of admission.
-#[derive(Debug)]
-pub(super) struct Gate {
-    admission: Arc<Admission>,
-    /// The addresses of the reactor's connections, if addresses are limited.
-    addresses: HashMap<u32, IpAddr>,
-}
-
-impl Gate {
-    pub(super) fn new(admission: Arc<Admission>) -> Self {
-        Self {
-            admission,
-            addresses: HashMap::new(),
-        }
+    /// Whether connections are counted by address.
+    pub(super) fn limits_addresses(&self) -> bool {
+        self.per_address.is_some()
     }
 
-    /// Admits the connection of `socket`.
+    /// Counts one more connection from `address`, if addresses are limited.
     ///
     /// # Errors
-    /// [`TurnAway`] says which limit is in the way.
-    pub(super) fn admit(&self, socket: &Socket, now: Instant) -> Result<Permit, TurnAway> {
-        // Only a limit on addresses is worth a system call for each connection.
-        let is_address_limited = self.admission.per_address.is_some();
-        let peer = is_address_limited
-            .then(|| socket.peer_addr().ok()?.as_socket())
-            .flatten();
-        self.admit_peer(peer, now)
-    }
-
-    /// Admits a connection from `peer`. A peer on a Unix socket has no address and no limit.
-    fn admit_peer(&self, peer: Option<SocketAddr>, now: Instant) -> Result<Permit, TurnAway> {
-        let admission = &self.admission;
-        admission.enter()?;
-        let mut permit = Permit {
-            admission: Arc::clone(admission),
-            address: None,
-            is_held: false,
-        };
-        if let Some(reason) = admission.memory_short(now) {
-            return Err(reason);
-        }
-        if let (Some(counts), Some(peer)) = (&admission.per_address, peer) {
-            let address = household(peer.ip());
-            if !counts.enter(address) {
-                return Err(TurnAway::AddressLimit(counts.max()));
-            }
-            permit.address = Some(address);
-        }
-        Ok(permit)
-    }
-
-    /// Keeps the permit of the connection at `key` until [`Gate::release`].
-    pub(super) fn hold(&mut self, key: u32, mut permit: Permit) {
-        permit.is_held = true;
-        if let Some(address) = permit.address {
-            self.addresses.insert(key, address);
+    /// [`TurnAway`] if the address has as many as it may.
+    pub(super) fn enter_address(&self, address: IpAddr) -> Result<(), TurnAway> {
+        match &self.per_address {
+            Some(counts) if !counts.enter(address) => Err(TurnAway::AddressLimit(counts.max())),
+            _ => Ok(()),
         }
     }
 
-    /// Gives back the permit of the connection at `key`, which has closed.
-    pub(super) fn release(&mut self, key: u32) {
-        self.admission.leave();
-        if self.admission.per_address.is_some() {
-            let address = self.addresses.remove(&key);
-            self.admission.leave_address(address);
+    /// Counts one connection less from `address`, if addresses are limited.
+    pub(super) fn leave_address(&self, address: IpAddr) {
+        if let Some(counts) = &self.per_address {
+            counts.leave(address);
         }
-    }
-
-    /// Logs why a connection was turned away, each kind of reason once a minute.
-    pub(super) fn log(&self, reason: &TurnAway, now: Instant) {
-        self.admission.log(reason, now);
     }
 }
 
@@ -258,81 +221,19 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn gates<const N: usize>(limits: AdmissionLimits) -> [Gate; N] {
-        let admission = Arc::new(Admission::new(limits, TurnAway::to_string));
-        [(); N].map(|()| Gate::new(Arc::clone(&admission)))
-    }
-
-    fn limited_to(max_connections: usize, max_per_address: Option<u32>) -> AdmissionLimits {
-        AdmissionLimits {
-            max_connections,
-            max_per_address,
+    #[test]
+    fn used_up_descriptors_are_a_problem_for_a_while() {
+        let limits = AdmissionLimits {
             min_free_memory_percent: 0,
-        }
-    }
-
-    fn peer(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().unwrap())
-    }
-
-    #[test]
-    fn a_permit_returns_when_dropped_or_released() {
-        let now = Instant::now();
-        let [mut gate] = gates(limited_to(2, None));
-        let first = gate.admit_peer(None, now).unwrap();
-        let second = gate.admit_peer(None, now).unwrap();
-        let full = gate.admit_peer(None, now);
-        assert!(matches!(full, Err(TurnAway::ConnectionLimit(2))));
-        assert!(gate.admission.problem(now).is_some());
-        drop(first);
-        gate.hold(7, second);
-        let third = gate.admit_peer(None, now).unwrap();
-        assert!(gate.admit_peer(None, now).is_err());
-        gate.release(7);
-        assert!(gate.admit_peer(None, now).is_ok());
-        drop(third);
-        assert!(gate.admission.problem(now).is_none());
-    }
-
-    #[test]
-    fn too_little_available_memory_turns_connections_away() {
-        let now = Instant::now();
-        let all = AdmissionLimits {
-            min_free_memory_percent: 100,
-            ..limited_to(1, None)
+            ..AdmissionLimits::default()
         };
-        let [gate] = gates(all);
-        for _ in 0..2 {
-            let short = gate.admit_peer(None, now);
-            assert!(matches!(short, Err(TurnAway::MemoryShort(_))), "{short:?}");
-        }
-    }
-
-    #[test]
-    fn the_address_limit_holds_over_all_reactors() {
+        let admission = Admission::new(limits, TurnAway::to_string);
         let now = Instant::now();
-        let [mut one, other] = gates(limited_to(100, Some(2)));
-        let first = one.admit_peer(peer("10.0.0.1:5"), now).unwrap();
-        one.hold(7, first);
-        let mapped = other.admit_peer(peer("[::ffff:10.0.0.1]:6"), now).unwrap();
-        let refused = other.admit_peer(peer("10.0.0.1:7"), now);
-        assert!(matches!(refused, Err(TurnAway::AddressLimit(2))));
-        assert!(other.admit_peer(peer("10.0.0.2:7"), now).is_ok());
-        one.release(7);
-        let again = other.admit_peer(peer("10.0.0.1:7"), now).unwrap();
-        assert!(other.admit_peer(peer("10.0.0.1:8"), now).is_err());
-        drop(again);
-        assert!(other.admit_peer(peer("10.0.0.1:8"), now).is_ok());
-        drop(mapped);
-    }
-
-    #[test]
-    fn an_ipv6_network_of_64_bits_counts_as_one() {
-        let now = Instant::now();
-        let [gate] = gates(limited_to(100, Some(1)));
-        let _held = gate.admit_peer(peer("[2001:db8::1]:5"), now).unwrap();
-        assert!(gate.admit_peer(peer("[2001:db8::2]:5"), now).is_err());
-        assert!(gate.admit_peer(peer("[2001:db8:0:1::2]:5"), now).is_ok());
-        assert!(gate.admit_peer(None, now).is_ok());
+        admission.note_accept_error(&Errno::NOMEM.into(), now);
+        assert_eq!(admission.problem(now), None);
+        admission.note_accept_error(&Errno::MFILE.into(), now);
+        let problem = admission.problem(now + DESCRIPTORS_SHORT / 2).unwrap();
+        assert!(problem.starts_with("could not accept a connection"));
+        assert_eq!(admission.problem(now + DESCRIPTORS_SHORT), None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::client::Client;
 use super::close_reason::Dismissal;
 use super::connections::Connections;
 use super::message::{Message, Verdict};
@@ -40,6 +41,7 @@ pub trait App {
     /// the verdict on the message in `body`, if the request is of a kind that carries one.
     fn respond(
         &mut self,
+        client: Client<'_>,
         request: &Request<'_>,
         body: &[u8],
         output: &mut Vec<u8>,
@@ -86,6 +88,7 @@ pub trait App {
     /// to `reply` to this member alone.
     fn receive(
         &mut self,
+        client: Client<'_>,
         member: &mut Self::Member,
         message: Message<'_>,
         reply: &mut Vec<u8>,

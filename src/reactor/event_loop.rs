@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
-use super::admission::{Admission, Gate};
+use super::admission::Admission;
 use super::app::{App, NextTurn};
 use super::close_reason::MAX_DISMISSALS;
 use super::connection::{Flags, Phase};
 use super::connections::Connections;
 use super::deadlines::{Clock, Deadlines};
+use super::gate::Gate;
 use super::limits::ConnectionLimits;
 use super::listener::Listener;
 use super::mailbox::Mailbox;

@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use bytes::Bytes;
 
 use super::app::App;
+use super::client::Client;
 use super::close_reason::CloseReason;
 use super::connection::{Flags, Output, Phase};
 use super::event_loop::Reactor;
@@ -41,6 +42,7 @@ impl<A: App> Reactor<A> {
         };
         let mut sink = Sink {
             app: &mut self.app,
+            client: Client::new(key, &connection.socket, &self.gate),
             member,
             write_buffer: &mut self.write_buffer,
             pong: 0..0,
@@ -120,6 +122,7 @@ impl<A: App> Reactor<A> {
 /// Where the decoder's events of one connection go.
 struct Sink<'r, A: App> {
     app: &'r mut A,
+    client: Client<'r>,
     member: &'r mut A::Member,
     write_buffer: &'r mut Vec<u8>,
     /// Where the newest pong of this read is in the write buffer.
@@ -172,7 +175,8 @@ impl<A: App> Sink<'_, A> {
 
     #[inline(always)]
     fn judge(&mut self, message: Message<'_>) -> ControlFlow<()> {
-        match self.app.receive(self.member, message, self.write_buffer) {
+        let (client, reply) = (self.client, &mut *self.write_buffer);
+        match self.app.receive(client, self.member, message, reply) {
             Verdict::Accepted => {}
             Verdict::Dropped => self.tally.dropped += 1,
             Verdict::Invalid => return self.invalid(),

@@ -9,7 +9,8 @@
 //!   memory, and what is written to it.
 //! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
 //!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
-//! - `admission`, `address_counts`: which connections are let in.
+//! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
+//!   address. `proxies`, `naming`, `client`: whose connection it is, behind a proxy too.
 //! - `listener`, `listen_address`: listening sockets. `deadlines`, `sweep`: timeouts and pings.
 //! - `metrics`, `log_throttle`: what the reactor counts and how often it logs.
 //!
@@ -36,8 +37,8 @@
 //! use ovation::protocol::http::{Request, Response};
 //! use ovation::protocol::websocket::frame;
 //! use ovation::reactor::{
-//!     App, ConnectionLimits, Connections, Message, NextTurn, Reactor, ReactorParts, SocketOptions,
-//!     Verdict, bind,
+//!     App, Client, ConnectionLimits, Connections, Message, NextTurn, Reactor, ReactorParts,
+//!     SocketOptions, Verdict, bind,
 //! };
 //!
 //! struct Echo;
@@ -46,7 +47,13 @@
 //!     type Member = ();
 //!     type Notice = Infallible;
 //!
-//!     fn respond(&mut self, request: &Request, _: &[u8], output: &mut Vec<u8>) -> Option<Verdict> {
+//!     fn respond(
+//!         &mut self,
+//!         _: Client<'_>,
+//!         request: &Request,
+//!         _: &[u8],
+//!         output: &mut Vec<u8>,
+//!     ) -> Option<Verdict> {
 //!         Response::empty(404).encode(request, &Default::default(), output);
 //!         None
 //!     }
@@ -55,7 +62,13 @@
 //!         Ok(())
 //!     }
 //!
-//!     fn receive(&mut self, _: &mut (), message: Message, reply: &mut Vec<u8>) -> Verdict {
+//!     fn receive(
+//!         &mut self,
+//!         _: Client<'_>,
+//!         _: &mut (),
+//!         message: Message,
+//!         reply: &mut Vec<u8>,
+//!     ) -> Verdict {
 //!         let Message::Text(text) = message else {
 //!             return Verdict::Invalid;
 //!         };
@@ -87,6 +100,7 @@ mod accept;
 mod address_counts;
 mod admission;
 mod app;
+mod client;
 mod close_reason;
 mod closing;
 mod connection;
@@ -94,6 +108,7 @@ mod connections;
 mod deadlines;
 mod event_loop;
 mod frames;
+mod gate;
 mod input;
 mod limits;
 mod listen_address;
@@ -102,8 +117,11 @@ mod log_throttle;
 mod mailbox;
 mod message;
 mod metrics;
+mod naming;
+mod network;
 mod offenders;
 mod open_connection;
+mod proxies;
 mod rate;
 mod requests;
 mod slab;
@@ -115,6 +133,7 @@ pub use admission::{
     Admission, AdmissionLimits, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT, TurnAway,
 };
 pub use app::{App, NextTurn};
+pub use client::Client;
 pub use close_reason::Dismissal;
 pub use connections::Connections;
 pub use event_loop::{Reactor, ReactorParts};
@@ -132,7 +151,9 @@ pub use mailbox::Mailbox;
 pub use message::{Message, Verdict};
 pub(crate) use metrics::closed_by_label;
 pub use metrics::{Gauge, ReactorMetrics};
+pub(crate) use network::Network;
 pub use open_connection::{OpenConnection, Sent, Transport};
+pub use proxies::{Naming, TrustedProxies, TrustedProxy};
 pub use rate::{
     DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
 };

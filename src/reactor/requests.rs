@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::app::App;
+use super::client::Client;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Flags, Phase};
 use super::event_loop::Reactor;
@@ -22,24 +23,35 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 impl<A: App> Reactor<A> {
     /// Answers the requests in `bytes`, as far as the connection's share goes, and keeps the rest.
     pub(super) fn process_requests(&mut self, key: u32, bytes: &[u8]) {
+        if let Some(bytes) = self.strip_proxy_header(key, bytes) {
+            self.answer_requests(key, bytes);
+        }
+    }
+
+    fn answer_requests(&mut self, key: u32, bytes: &[u8]) {
         let mut rest = bytes;
         let mut share = MAX_REQUESTS_AT_A_TIME;
         while !rest.is_empty() {
             let (request, head_length) = match request::parse(rest, self.limits.max_head_bytes) {
                 Ok(Some(parsed)) => parsed,
                 Ok(None) => break,
-                Err(error) => return self.refuse_request(key, &error.into()),
+                Err(error) => {
+                    return self.refuse_request(key, &error.into(), CloseReason::BadRequest);
+                }
             };
             let max_body_bytes = self.limits.max_message_bytes.min(MAX_BODY_BYTES) as u64;
             if request.content_length > max_body_bytes {
                 let response = Response::text(413, &b"The body is too large"[..]);
-                return self.refuse_request(key, &response);
+                return self.refuse_request(key, &response, CloseReason::BadRequest);
             }
             let length = head_length + request.content_length as usize;
             if rest.len() < length {
                 break;
             }
             self.metrics.requests.add(1);
+            if !self.admit_client(key, &request) {
+                return;
+            }
             if request.websocket.upgrade {
                 return self.open(key, &request, &rest[length..]);
             }
@@ -101,8 +113,12 @@ impl<A: App> Reactor<A> {
             self.connections.reply_shared(key, &body);
         } else if request.method == "POST" && !self.takes_message(key) {
             self.app.respond_over_rate(request, &mut self.write_buffer);
-        } else if let Some(verdict) = self.app.respond(request, body, &mut self.write_buffer) {
-            self.metrics.count_message(verdict);
+        } else if let Some(connection) = self.connections.get_mut(key) {
+            let client = Client::new(key, &connection.socket, &self.gate);
+            let output = &mut self.write_buffer;
+            if let Some(verdict) = self.app.respond(client, request, body, output) {
+                self.metrics.count_message(verdict);
+            }
         }
         if request.keep_alive {
             return ControlFlow::Continue(());
@@ -130,10 +146,16 @@ impl<A: App> Reactor<A> {
         self.limits.is_dry_run
     }
 
-    fn refuse_request(&mut self, key: u32, response: &Response<'_>) {
+    /// Refuses a request and ends its connection.
+    pub(super) fn refuse_request(
+        &mut self,
+        key: u32,
+        response: &Response<'_>,
+        reason: CloseReason,
+    ) {
         let mut last = self.take_write_buffer();
         response.encode_final(&mut last);
-        self.finish(key, CloseReason::BadRequest, &last);
+        self.finish(key, reason, &last);
         self.return_write_buffer(last);
     }
 
@@ -151,7 +173,7 @@ impl<A: App> Reactor<A> {
             Ok(member) => member,
             Err(response) => {
                 self.write_buffer.truncate(start);
-                return self.refuse_request(key, &response);
+                return self.refuse_request(key, &response, CloseReason::BadRequest);
             }
         };
         if let Some(connection) = self.connections.get_mut(key) {

@@ -15,7 +15,7 @@ use super::route::RoomName;
 use super::shared::{RoomNotice, Shared};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
-use crate::reactor::{App, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
+use crate::reactor::{App, Client, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
 
 /// The query parameter of presence subscribers.
 const PRESENCE: (&str, &str) = ("presence", "1");
@@ -105,11 +105,12 @@ impl App for RoomsApp {
 
     fn respond(
         &mut self,
+        client: Client<'_>,
         request: &Request<'_>,
         body: &[u8],
         output: &mut Vec<u8>,
     ) -> Option<Verdict> {
-        let (response, verdict) = http::answer(&self.shared, request, body);
+        let (response, verdict) = http::answer(&self.shared, client, request, body);
         response.encode(request, &self.shared.origins, output);
         verdict
     }
@@ -157,6 +158,7 @@ impl App for RoomsApp {
     #[inline]
     fn receive(
         &mut self,
+        client: Client<'_>,
         member: &mut Membership,
         message: Message<'_>,
         _reply: &mut Vec<u8>,
@@ -169,7 +171,8 @@ impl App for RoomsApp {
         };
         let local = self.rooms.of_member(member.room);
         let is_first = !local.has_pending;
-        match local.react(&kind) {
+        let may_create = || self.shared.may_create_room(client);
+        match local.react(&kind, may_create) {
             Ok(()) => {
                 if is_first {
                     self.touched.push(member.room);
@@ -178,7 +181,7 @@ impl App for RoomsApp {
             }
             Err(RoomError::KindNotAllowed) => Verdict::Invalid,
             Err(error) => {
-                local.warn(&error, self.shared.explain);
+                local.warn(&error, &self.shared);
                 Verdict::Dropped
             }
         }

@@ -5,7 +5,7 @@ use super::route::RoomName;
 use super::shared::Shared;
 use crate::protocol::http::{Request, Response};
 use crate::protocol::messages::parse_reaction;
-use crate::reactor::Verdict;
+use crate::reactor::{Client, Verdict};
 
 /// The room that `request` names, if the request comes from an origin that may use it.
 ///
@@ -25,6 +25,7 @@ pub(super) fn admit<'r>(
 /// room.
 pub(super) fn answer(
     shared: &Shared,
+    client: Client<'_>,
     request: &Request<'_>,
     body: &[u8],
 ) -> (Response<'static>, Option<Verdict>) {
@@ -38,7 +39,7 @@ pub(super) fn answer(
             Response::json(200, room.counts().message.json().to_vec())
         }
         "POST" => {
-            let (response, verdict) = react(shared, &name, body);
+            let (response, verdict) = react(shared, client, &name, body);
             return (response, Some(verdict));
         }
         "OPTIONS" => Response::empty(204),
@@ -48,17 +49,23 @@ pub(super) fn answer(
 }
 
 /// Counts the reaction in `body` at once, and answers with the new counts.
-fn react(shared: &Shared, name: &RoomName<'_>, body: &[u8]) -> (Response<'static>, Verdict) {
+fn react(
+    shared: &Shared,
+    client: Client<'_>,
+    name: &RoomName<'_>,
+    body: &[u8],
+) -> (Response<'static>, Verdict) {
     let kind = match parse_body(body, shared.max_kind_bytes) {
         Ok(kind) => kind,
         Err(reason) => return (Response::text(400, reason.into_bytes()), Verdict::Invalid),
     };
-    match count(shared, name, &kind) {
+    match count(shared, client, name, &kind) {
         Ok(counts) => (Response::json(200, counts), Verdict::Accepted),
         Err(error) => {
             let (status, verdict) = match error {
                 RoomError::Store(_) => (507, Verdict::Dropped),
                 RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
+                RoomError::TooManyCreated => (429, Verdict::Dropped),
                 RoomError::KindNotAllowed => (422, Verdict::Invalid),
             };
             let response = Response::text(status, error.to_string().into_bytes());
@@ -67,9 +74,15 @@ fn react(shared: &Shared, name: &RoomName<'_>, body: &[u8]) -> (Response<'static
     }
 }
 
-fn count(shared: &Shared, name: &RoomName<'_>, kind: &str) -> Result<Vec<u8>, RoomError> {
+fn count(
+    shared: &Shared,
+    client: Client<'_>,
+    name: &RoomName<'_>,
+    kind: &str,
+) -> Result<Vec<u8>, RoomError> {
     let room = shared.table.enter(&name.party, &name.room, None);
-    room.counter(kind)?.add(1);
+    let may_create = || shared.may_create_room(client);
+    room.counter_if(kind, may_create)?.add(1);
     shared.publish(&room, None);
     Ok(room.counts().message.json().to_vec())
 }

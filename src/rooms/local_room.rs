@@ -1,10 +1,13 @@
 //! What one reactor keeps of a room in which it has members.
 
+use std::time::Instant;
+
 use super::broadcast::{Broadcast, Topic};
 use super::members::{MemberList, MemberSlot, Presence};
 use super::room::RoomError;
+use super::shared::Shared;
 use super::table::RoomHandle;
-use crate::store::{Counter, StoreError};
+use crate::store::Counter;
 
 /// A room in one reactor.
 #[derive(Debug)]
@@ -46,28 +49,33 @@ impl LocalRoom {
         }
     }
 
-    /// Adds one reaction to the pending delta of its kind.
+    /// Adds one reaction to the pending delta of its kind. A room that the store doesn't have is
+    /// created only if `may_create` says so.
     #[inline]
-    pub(super) fn react(&mut self, kind: &str) -> Result<(), RoomError> {
+    pub(super) fn react(
+        &mut self,
+        kind: &str,
+        may_create: impl FnOnce() -> bool,
+    ) -> Result<(), RoomError> {
         if let Some(last) = self.kinds.get_mut(self.last_kind)
             && *last.name == *kind
         {
             last.pending += 1;
         } else {
-            self.last_kind = self.find(kind)?;
+            self.last_kind = self.find(kind, may_create)?;
             self.kinds[self.last_kind].pending += 1;
         }
         self.has_pending = true;
         Ok(())
     }
 
-    fn find(&mut self, kind: &str) -> Result<usize, RoomError> {
+    fn find(&mut self, kind: &str, may_create: impl FnOnce() -> bool) -> Result<usize, RoomError> {
         if let Some(index) = self.kinds.iter().position(|known| *known.name == *kind) {
             return Ok(index);
         }
         self.kinds.push(LocalKind {
             name: kind.into(),
-            counter: self.handle.counter(kind)?,
+            counter: self.handle.counter_if(kind, may_create)?,
             pending: 0,
         });
         Ok(self.kinds.len() - 1)
@@ -120,13 +128,14 @@ impl LocalRoom {
         self.members.is_empty() && !self.has_pending && self.broadcasts.iter().all(is_idle)
     }
 
-    /// Logs, once for each room, that its reactions can't be stored. `explain` words the error for
-    /// the operator.
-    pub(super) fn warn(&mut self, error: &RoomError, explain: fn(&StoreError) -> String) {
+    /// Logs that the room's reactions can't be stored, once for each room and, over all rooms, once
+    /// a minute.
+    pub(super) fn warn(&mut self, error: &RoomError, shared: &Shared) {
         if let RoomError::Store(error) = error
             && !std::mem::replace(&mut self.has_warned, true)
+            && shared.drop_log.allows(Instant::now())
         {
-            let error = explain(error);
+            let error = (shared.explain)(error);
             tracing::warn!(party = ?self.key.0, room = ?self.key.1, %error, "dropping reactions");
         }
     }

@@ -7,7 +7,7 @@
 //!   members.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
 //! - `table`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
-//!   reactors. `limits`: what rooms are held to.
+//!   reactors. `limits`: what rooms are held to. `creation`: how many each address creates.
 //!
 //! A reaction first goes into the reactor's own pending delta, which touches no cache line of
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.
@@ -15,6 +15,7 @@
 mod activity;
 mod app;
 mod broadcast;
+mod creation;
 mod encoded;
 mod fanout;
 mod http;
@@ -31,6 +32,7 @@ mod tcp_memory;
 mod watchers;
 
 pub(crate) use app::RoomsApp;
+pub(crate) use creation::{DEFAULT_ROOM_CREATE_RATE, Enforcement, RoomCreation};
 pub use encoded::Encoded;
 pub(crate) use fanout::DISMISSALS;
 pub use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS, RoomLimits};

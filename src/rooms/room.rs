@@ -33,6 +33,9 @@ pub enum RoomError {
     /// The kind isn't on the operator's list, or contains invisible characters.
     #[error("this server does not count this kind")]
     KindNotAllowed,
+    /// The client has created as many rooms as it may for now.
+    #[error("too many new rooms from this address; try again later")]
+    TooManyCreated,
     /// The store can't add the room or the kind.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,6 +137,19 @@ impl Room {
     /// # Errors
     /// [`RoomError`] if the room can't have the kind.
     pub fn counter(&self, kind: &str) -> Result<Counter, RoomError> {
+        self.counter_if(kind, || true)
+    }
+
+    /// The counter of a kind, like [`Room::counter`]. A room that the store doesn't have is created
+    /// only if `may_create` says so.
+    ///
+    /// # Errors
+    /// [`RoomError`] if the room can't have the kind, or may not be created.
+    pub(super) fn counter_if(
+        &self,
+        kind: &str,
+        may_create: impl FnOnce() -> bool,
+    ) -> Result<Counter, RoomError> {
         let allowed = self.limits.allowed_kinds.as_ref();
         if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
             return Err(RoomError::KindNotAllowed);
@@ -151,6 +167,7 @@ impl Room {
         }
         let record = match state.record {
             Some(record) => record,
+            None if !may_create() => return Err(RoomError::TooManyCreated),
             None => self.store.room_or_create(&self.party, &self.name)?,
         };
         state.record = Some(record);

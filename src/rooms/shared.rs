@@ -1,15 +1,16 @@
 //! What the rooms of all reactors share, and how reactors notify each other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::broadcast::Topic;
+use super::creation::RoomCreation;
 use super::room::Room;
 use super::route::Router;
 use super::table::RoomTable;
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
-use crate::reactor::Mailbox;
+use crate::reactor::{Client, LogThrottle, Mailbox};
 use crate::store::StoreError;
 use crate::web::Pages;
 
@@ -45,6 +46,10 @@ pub(crate) struct Shared {
     /// Maximum time until presence subscribers learn that members have come or left; `None` if the
     /// server has no presence.
     pub(crate) presence_interval: Option<Duration>,
+    /// The limit on new rooms.
+    pub(crate) creation: RoomCreation,
+    /// How often reactions that can't be stored are logged.
+    pub(crate) drop_log: LogThrottle,
     /// The memory of TCP, for backpressure.
     pub(crate) tcp_memory: TcpMemory,
     /// Words for an error of the store, with advice for the operator.
@@ -56,6 +61,12 @@ impl Shared {
     /// than `by`.
     pub(crate) fn publish(&self, room: &Room, by: Option<usize>) {
         self.notify(room, Topic::Counts, room.publish(by));
+    }
+
+    /// Whether the client may create one more room.
+    pub(super) fn may_create_room(&self, client: Client<'_>) -> bool {
+        let address = || client.limited_address();
+        self.creation.allows(address, Instant::now())
     }
 
     /// Counts a member that joined the room.

@@ -15,7 +15,7 @@ use super::supervisor::Supervisor;
 use crate::admin::{AdminThread, Sources};
 use crate::config::{ServeArgs, advice};
 use crate::protocol::http::Origins;
-use crate::reactor::{ListenAddress, Mailbox, ReactorParts};
+use crate::reactor::{ListenAddress, LogThrottle, Mailbox, ReactorParts};
 use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
 use crate::store::{CloseError, Store};
 use crate::web::{PageSettings, Pages};
@@ -50,7 +50,7 @@ impl Running {
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
             limits: args.limits.connection_limits(),
-            admission: Arc::new(args.limits.admission()),
+            admission: Arc::new(args.limits.admission(args.listen.trusted_proxies())),
         });
         let flusher = flusher::spawn(
             &store,
@@ -152,6 +152,8 @@ fn shared(
         max_kind_bytes: limits.max_kind_bytes,
         tick: rooms.tick(),
         presence_interval: rooms.presence_interval(),
+        creation: limits.room_creation(),
+        drop_log: LogThrottle::default(),
         tcp_memory: TcpMemory::new(args.tuning.in_flight_percent),
         explain: advice::snapshot::store_error,
     }

@@ -20,6 +20,8 @@ pub(super) struct Catalog {
     pub(super) removed: Removed,
     /// Why the file could not grow when it last had to.
     pub(super) growth_error: Option<GrowthError>,
+    /// Whether the last new record had no space because the file has its maximum size.
+    pub(super) is_full: bool,
 }
 
 /// Rooms that were removed, and whose cells must not be used yet.
@@ -40,6 +42,7 @@ impl Catalog {
             overflow: Overflow::default(),
             removed: Removed::default(),
             growth_error: None,
+            is_full: false,
         }
     }
 
@@ -65,7 +68,7 @@ impl Catalog {
         space: &CellSpace,
         cells: u32,
     ) -> Result<CellId, StoreError> {
-        match self.free.allocate(&space.file, cells) {
+        match self.allocate_in_file(space, cells) {
             Ok(cell) => Ok(cell),
             Err(error) => {
                 let error = self.note_growth_error(error)?;
@@ -85,7 +88,7 @@ impl Catalog {
     ) -> Result<CellId, StoreError> {
         // A counter can't be in the file before its room is.
         let in_file = if room.cell().is_in_file() {
-            self.free.allocate(&space.file, 1)
+            self.allocate_in_file(space, 1)
         } else {
             Err(StoreError::Late)
         };
@@ -96,6 +99,12 @@ impl Catalog {
                 self.overflow.allocate_counter(&space.overflow, error)
             }
         }
+    }
+
+    fn allocate_in_file(&mut self, space: &CellSpace, cells: u32) -> Result<CellId, StoreError> {
+        let allocated = self.free.allocate(&space.file, cells);
+        self.is_full = matches!(allocated, Err(StoreError::Full));
+        allocated
     }
 
     /// Moves some overflow records into the file. Returns whether all records are in the file.

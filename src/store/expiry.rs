@@ -86,7 +86,9 @@ impl Store {
         let cells = [heads, others].concat();
         for batch in cells.chunks(BATCH) {
             {
-                let free = &mut self.catalog().free;
+                let mut catalog = self.catalog();
+                catalog.is_full = false;
+                let free = &mut catalog.free;
                 batch.iter().for_each(|cell| free.give_back(*cell, 1));
             }
             self.yield_catalog();

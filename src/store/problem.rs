@@ -79,6 +79,10 @@ pub(crate) enum ProblemKind {
     Flush(DiskError),
     /// Changes have waited too long for the disk.
     Slow(Duration),
+    /// The store has as many rooms as it may.
+    TooManyRooms(usize),
+    /// The file has its maximum size, and had no space for a new room or kind.
+    Full,
 }
 
 impl ProblemKind {
@@ -88,6 +92,8 @@ impl ProblemKind {
             Self::Growth { .. } => "growth",
             Self::Flush(_) => "flush",
             Self::Slow(_) => "slow",
+            Self::TooManyRooms(_) => "rooms",
+            Self::Full => "full",
         }
     }
 
@@ -120,6 +126,14 @@ impl fmt::Display for Problem {
                 "snapshot {path} has not been written to the disk for {} s; \
                  a power loss would undo counts since then",
                 behind.as_secs()
+            ),
+            ProblemKind::TooManyRooms(max) => write!(
+                f,
+                "the store has reached its limit of {max} rooms; new rooms are not counted"
+            ),
+            ProblemKind::Full => write!(
+                f,
+                "snapshot {path} has its maximum size; new rooms and kinds are not counted"
             ),
         }
     }

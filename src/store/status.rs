@@ -49,6 +49,7 @@ impl Store {
         if !self.space.file.has_file() {
             return Status {
                 rooms: self.rooms(),
+                problems: self.limits_reached(&self.catalog()),
                 ..Status::default()
             };
         }
@@ -97,11 +98,24 @@ impl Store {
             .filter(|behind| *behind > SLOW_FLUSH)
             .map(ProblemKind::Slow);
         let kinds = [growth, flush, slow].into_iter().flatten();
-        kinds
-            .map(|kind| Problem {
-                path: self.space.file.path().to_owned(),
-                kind,
-            })
-            .collect()
+        let mut problems: Vec<Problem> = kinds.map(|kind| self.problem(kind)).collect();
+        problems.extend(self.limits_reached(catalog));
+        problems
+    }
+
+    /// The limits that keep the store from taking new rooms.
+    fn limits_reached(&self, catalog: &Catalog) -> Vec<Problem> {
+        let has_all_rooms = catalog.index.len() >= self.max_rooms;
+        let rooms = has_all_rooms.then_some(ProblemKind::TooManyRooms(self.max_rooms));
+        let full = catalog.is_full.then_some(ProblemKind::Full);
+        let kinds = [rooms, full].into_iter().flatten();
+        kinds.map(|kind| self.problem(kind)).collect()
+    }
+
+    fn problem(&self, kind: ProblemKind) -> Problem {
+        Problem {
+            path: self.space.file.path().to_owned(),
+            kind,
+        }
     }
 }

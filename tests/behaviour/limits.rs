@@ -1,10 +1,6 @@
 //! Every limit at its edge, and what the client is told.
 
-use std::net::SocketAddr;
-
-use socket2::{Domain, Socket, Type};
-
-use crate::support::{Client, Http, PATIENCE, Server, dial, eventually, reaction, upgrade_head};
+use crate::support::{Client, Http, Server, dial, eventually, reaction, upgrade_head};
 
 #[test]
 fn the_room_name_limit_counts_decoded_bytes() {
@@ -155,42 +151,6 @@ fn a_full_server_answers_503_until_a_client_leaves() {
     });
     alice.react("love");
     alice.wait_for(|counts| counts.of("love") == 1);
-}
-
-#[test]
-fn each_address_has_its_own_connection_limit() {
-    let server = Server::start(&["--max-connections-per-ip", "2", "--reactors", "2"]);
-    let from = |source: [u8; 4]| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        let server: SocketAddr = server.address().parse().unwrap();
-        socket.connect(&server.into()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Http::over(socket.into())
-    };
-    let gets_served = |http: &mut Http| {
-        http.try_get("/party/talk")
-            .is_some_and(|response| response.status == 200)
-    };
-    let mut first = from([127, 0, 0, 2]);
-    let mut second = from([127, 0, 0, 2]);
-    assert!(gets_served(&mut first) && gets_served(&mut second));
-    assert!(
-        !gets_served(&mut from([127, 0, 0, 2])),
-        "a third client of the address got in"
-    );
-    assert!(
-        gets_served(&mut from([127, 0, 0, 3])),
-        "a client of another address did not get in"
-    );
-    assert!(
-        gets_served(&mut first),
-        "the first client is no longer served"
-    );
-    drop(second);
-    eventually("another connection of the address is admitted", || {
-        gets_served(&mut from([127, 0, 0, 2]))
-    });
 }
 
 #[test]

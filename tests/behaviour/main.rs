@@ -6,6 +6,8 @@
 //! - `crowd`: many members, many reactors, the tick. `slow`: members that stop reading.
 //! - `sse`: event streams. `presence`: the number of members.
 //! - `abuse`: clients that flood the server without breaking a rule.
+//! - `addresses`: limits by address, and proxies that name their clients. `proxies`: nginx and
+//!   HAProxy in front.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
 //! - `pages`: the room's page and the element, as far as HTTP goes.
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
@@ -24,6 +26,7 @@
 )]
 
 mod abuse;
+mod addresses;
 mod admin;
 mod admin_access;
 mod crowd;
@@ -42,6 +45,7 @@ mod operator;
 mod overload;
 mod pages;
 mod presence;
+mod proxies;
 mod rooms;
 mod settings;
 mod slow;

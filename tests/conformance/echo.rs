@@ -10,8 +10,8 @@ use ovation::protocol::http::Response;
 use ovation::protocol::http::request::Request;
 use ovation::protocol::websocket::frame;
 use ovation::reactor::{
-    App, ConnectionLimits, Connections, ListenAddress, Message, NextTurn, Reactor, ReactorParts,
-    SocketOptions, Verdict, bind,
+    App, Client, ConnectionLimits, Connections, ListenAddress, Message, NextTurn, Reactor,
+    ReactorParts, SocketOptions, Verdict, bind,
 };
 
 /// Maximum size of a message: sections 9.1 and 9.2 of the suite go to 16 MiB.
@@ -25,6 +25,7 @@ impl App for Echo {
 
     fn respond(
         &mut self,
+        _: Client<'_>,
         request: &Request<'_>,
         _: &[u8],
         output: &mut Vec<u8>,
@@ -38,7 +39,13 @@ impl App for Echo {
         Ok(())
     }
 
-    fn receive(&mut self, _: &mut (), message: Message<'_>, reply: &mut Vec<u8>) -> Verdict {
+    fn receive(
+        &mut self,
+        _: Client<'_>,
+        _: &mut (),
+        message: Message<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
         match message {
             Message::Text(text) => frame::encode(frame::TEXT, text.as_bytes(), reply),
             Message::Binary(bytes) => frame::encode(frame::BINARY, bytes, reply),

@@ -55,7 +55,10 @@ pub(crate) fn admin_left_out(address: &ListenAddress) -> String {
 pub(crate) fn turn_away(reason: &TurnAway) -> String {
     match reason {
         TurnAway::ConnectionLimit(_) => advise(reason, "see --max-connections"),
-        TurnAway::AddressLimit(_) => advise(reason, "see --max-connections-per-ip"),
+        TurnAway::AddressLimit(_) => advise(
+            reason,
+            "see --max-connections-per-ip, and --trusted-proxy if that is a proxy's address",
+        ),
         TurnAway::MemoryShort(_) => advise(reason, "see --min-free-memory-percent"),
         TurnAway::Accept(_) | TurnAway::Watch(_) => advise(reason, "see ovation doctor"),
     }

@@ -91,6 +91,12 @@ pub(crate) fn problem(problem: &Problem) -> String {
         },
         ProblemKind::Flush(error) => running_disk(error.kind),
         ProblemKind::Slow(_) => CHECK_DISK.to_owned(),
+        ProblemKind::TooManyRooms(_) => {
+            "raise --max-rooms or lower --room-ttl, and restart".to_owned()
+        }
+        ProblemKind::Full => {
+            "raise --snapshot-max-bytes or lower --room-ttl, and restart".to_owned()
+        }
     };
     format!("{problem}; {advice}")
 }

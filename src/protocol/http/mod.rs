@@ -1,10 +1,12 @@
 //! HTTP/1.1 (RFC 9112): request heads in, responses out, and the WebSocket handshake.
 //!
 //! - [`request`]: a request head. `target`: the path and query of its target.
+//! - `forwarded`: the client that a proxy names in a request.
 //! - [`response`]: a response. `origin`: which web pages may use the server.
 //! - [`upgrade`]: the server's half of the WebSocket handshake (RFC 6455, section 4.2).
 //! - [`sse`]: server-sent events.
 
+mod forwarded;
 mod origin;
 pub mod request;
 pub mod response;
@@ -12,6 +14,7 @@ pub mod sse;
 mod target;
 pub mod upgrade;
 
+pub use forwarded::{Forwarded, client as forwarded_client};
 pub use origin::{Origins, is_cross_origin};
 pub use request::Request;
 pub use response::{Response, encode_stream_head};

@@ -133,14 +133,19 @@ struct ConnectionField {
 impl<'b> Request<'b> {
     /// The value of a field; `None` unless the client sent the field exactly once, in UTF-8.
     pub fn field(&self, name: &str) -> Option<&'b str> {
+        let mut values = self.values(name);
+        let value = std::str::from_utf8(values.next()?).ok();
+        value.filter(|_| values.next().is_none())
+    }
+
+    /// The values of all lines of a field, in their order.
+    pub(crate) fn values<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'b [u8]> + 'r {
         let lines = self.head.split(|&byte| byte == b'\n').skip(1);
-        let mut values = lines.filter_map(|line| {
+        lines.filter_map(move |line| {
             let (known, value) = line.split_at_checked(line.iter().position(|&b| b == b':')?)?;
             let is_meant = known.eq_ignore_ascii_case(name.as_bytes());
             is_meant.then(|| value[1..].trim_ascii())
-        });
-        let value = std::str::from_utf8(values.next()?).ok();
-        value.filter(|_| values.next().is_none())
+        })
     }
 
     fn read_field(
