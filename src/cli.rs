@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{ServeArgs, advice};
+use crate::config::{ServeArgs, advice, undecided};
 use crate::doctor::{self, DoctorArgs};
 use crate::reactor::ListenAddress;
 use crate::server::{ServeError, serve};
@@ -86,6 +86,10 @@ fn run_server(args: &ServeArgs) -> ExitCode {
         Cli::command()
             .error(ErrorKind::ArgumentConflict, why)
             .exit();
+    }
+    if let Some(address) = undecided(args) {
+        eprintln!("ovation: {}", advice::undecided(address));
+        return ExitCode::from(2);
     }
     let has_pages = !args.pages.no_pages;
     match serve(args, |rooms, admin| announce(rooms, admin, has_pages)) {

@@ -18,13 +18,10 @@ use crate::reactor::{App, Connections, Message, NextTurn, Verdict};
 use crate::web::Dashboard;
 
 /// Fields of every response that is data and not a file, so that no browser renders it.
-const PRIVATE: [(&str, &str); 2] = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; frame-ancestors 'none'",
-    ),
-    ("X-Content-Type-Options", "nosniff"),
-];
+const PRIVATE: [(&str, &str); 1] = [(
+    "Content-Security-Policy",
+    "default-src 'none'; frame-ancestors 'none'",
+)];
 
 /// The admin side.
 #[derive(Debug)]

@@ -4,11 +4,13 @@
 //!
 //! - `listen`, `rooms`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading,
 //!   and the settings of other modules that they make.
+//! - `exposure`: what an operator must choose before other machines may reach the server.
 //! - `parse`: parsers for values of flags.
 //! - [`advice`]: what an operator can do about an error or a limit.
 
 mod admin;
 pub(crate) mod advice;
+mod exposure;
 mod limits;
 mod listen;
 mod pages;
@@ -20,6 +22,7 @@ mod tuning;
 
 use clap::Args;
 
+pub(crate) use exposure::undecided;
 pub(crate) use limits::MAX_CONNECTIONS;
 pub(crate) use listen::reactor_count;
 pub(crate) use parse::{ranged, room_ttl};

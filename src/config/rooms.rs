@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 
 use super::parse::optional_ms;
@@ -18,6 +19,10 @@ pub(crate) struct RoomArgs {
         value_delimiter = ','
     )]
     pub(crate) kinds: Option<Vec<String>>,
+
+    /// Count any kind. Without --kinds, a server that other machines can reach needs this
+    #[arg(long, env = "OVATION_ANY_KIND", value_parser = BoolishValueParser::new())]
+    pub(crate) any_kind: bool,
 
     /// Party to serve; may be given several times
     #[arg(

@@ -24,6 +24,8 @@ pub(super) enum CloseReason {
     RateLimit,
     /// The request did not arrive in time.
     HeadTimeout,
+    /// The client did not finish a message in time.
+    MessageTimeout,
     /// The client did not answer a ping.
     PingTimeout,
     /// The socket failed.
@@ -38,7 +40,7 @@ pub(super) enum CloseReason {
 }
 
 /// The labels of the metric, by [`CloseReason::slot`].
-const LABELS: [&str; 13] = [
+const LABELS: [&str; 14] = [
     "client",
     "done",
     "bad_request",
@@ -48,6 +50,7 @@ const LABELS: [&str; 13] = [
     "policy",
     "rate_limit",
     "head_timeout",
+    "message_timeout",
     "ping_timeout",
     "socket_error",
     "overload",
@@ -71,10 +74,11 @@ impl CloseReason {
             Self::Policy => 6,
             Self::RateLimit => 7,
             Self::HeadTimeout => 8,
-            Self::PingTimeout => 9,
-            Self::SocketError => 10,
-            Self::Overload => 11,
-            Self::Shutdown => 12,
+            Self::MessageTimeout => 9,
+            Self::PingTimeout => 10,
+            Self::SocketError => 11,
+            Self::Overload => 12,
+            Self::Shutdown => 13,
             Self::Dismissed(index) => LABELS.len() + usize::from(index),
         }
     }

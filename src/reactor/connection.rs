@@ -67,6 +67,8 @@ impl Flags {
     pub(super) const ACTIVE: u8 = 1 << 4;
     /// The server sent a ping, and the client has sent nothing since.
     pub(super) const PINGED: u8 = 1 << 5;
+    /// The decoder has kept the start of a message since the last sweep.
+    pub(super) const UNFINISHED: u8 = 1 << 6;
 
     #[inline]
     pub(super) fn has(self, flag: u8) -> bool {
@@ -81,6 +83,13 @@ impl Flags {
     #[inline]
     pub(super) fn clear(&mut self, flag: u8) {
         self.0 &= !flag;
+    }
+
+    /// Sets the flag; returns whether it was clear.
+    pub(super) fn put(&mut self, flag: u8) -> bool {
+        let was_clear = !self.has(flag);
+        self.set(flag);
+        was_clear
     }
 
     /// Clears the flag; returns whether it was set.

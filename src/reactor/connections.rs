@@ -288,7 +288,8 @@ impl<M> Connections<M> {
     }
 
     /// Visits one key in a sweep: pings a silent connection, and fails a connection that has not
-    /// answered its last ping for `patience_ms`. An event stream can't answer, so TCP's own timeout
+    /// answered its last ping for `patience_ms`, or that has an unfinished message since the last
+    /// sweep, which costs memory. An event stream can't answer, so TCP's own timeout
     /// watches over it.
     pub(super) fn sweep(&mut self, key: u32, now_ms: u32, patience_ms: u32) {
         let Some(connection) = self.slab.get_mut(key) else {
@@ -299,6 +300,14 @@ impl<M> Connections<M> {
             Phase::Stream { .. } => sse::KEEP_ALIVE,
             Phase::Head { .. } | Phase::Closing => return,
         };
+        if let Phase::Open { decoder, .. } = &connection.phase
+            && !decoder.is_idle()
+            && !connection.flags.put(Flags::UNFINISHED)
+        {
+            let token = token(key, connection.generation);
+            self.failed.push((token, CloseReason::MessageTimeout));
+            return;
+        }
         if connection.flags.has(Flags::PINGED) {
             // A sweep can visit a key early when the slab has shrunk.
             if now_ms.wrapping_sub(connection.since_ms) < patience_ms {

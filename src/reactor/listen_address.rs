@@ -1,6 +1,7 @@
 //! The addresses that a server can listen on.
 
 use std::fmt;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -11,6 +12,18 @@ pub enum ListenAddress {
     Tcp(String),
     /// The path of a Unix socket, written `unix:PATH`.
     Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether only this machine can reach the address. A name that doesn't resolve isn't local.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(text) => text.to_socket_addrs().is_ok_and(|mut addresses| {
+                addresses.all(|address| address.ip().to_canonical().is_loopback())
+            }),
+        }
+    }
 }
 
 impl FromStr for ListenAddress {
@@ -38,6 +51,30 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => formatter.write_str(address),
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_others_can_reach_are_not_local() {
+        for (address, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("localhost:1", true),
+            ("unix:/tmp/admin", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+            ("nowhere.invalid:1", false),
+        ] {
+            let parsed: ListenAddress = address.parse().unwrap();
+            assert_eq!(parsed.is_local(), expected, "{address}");
         }
     }
 }

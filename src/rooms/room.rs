@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::activity::Activity;
 use super::encoded::Encoded;
 use super::limits::RoomLimits;
+use super::names::has_invisible;
 use super::watchers::Watchers;
 use crate::protocol::messages::{encode_counts, encode_here, encode_key};
 use crate::store::{Counter, RoomId, Store, StoreError};
@@ -29,7 +30,7 @@ pub enum RoomError {
     /// The room has as many kinds as it may.
     #[error("the room has reached its limit of {0} kinds")]
     TooManyKinds(usize),
-    /// The kind isn't on the operator's list.
+    /// The kind isn't on the operator's list, or contains invisible characters.
     #[error("this server does not count this kind")]
     KindNotAllowed,
     /// The store can't add the room or the kind.
@@ -133,15 +134,19 @@ impl Room {
     /// # Errors
     /// [`RoomError`] if the room can't have the kind.
     pub fn counter(&self, kind: &str) -> Result<Counter, RoomError> {
-        let mut state = self.state();
-        if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
-            return Ok(known.counter.clone());
-        }
         let allowed = self.limits.allowed_kinds.as_ref();
         if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
             return Err(RoomError::KindNotAllowed);
         }
-        if state.kinds.len() >= self.limits.max_kinds {
+        let mut state = self.state();
+        if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
+            return Ok(known.counter.clone());
+        }
+        if has_invisible(kind) {
+            return Err(RoomError::KindNotAllowed);
+        }
+        // Kinds that clients invented before the operator chose must not keep the chosen ones out.
+        if allowed.is_none() && state.kinds.len() >= self.limits.max_kinds {
             return Err(RoomError::TooManyKinds(self.limits.max_kinds));
         }
         let record = match state.record {

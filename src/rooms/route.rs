@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
+use super::names::has_invisible;
 use crate::protocol::http::{Response, path_of};
 
 /// Default maximum length of a room's name, in bytes after decoding.
@@ -27,8 +28,9 @@ pub enum RouteError {
     /// The server doesn't have this party.
     #[error("Party {0} not found")]
     UnknownParty(String),
-    /// The escapes are not UTF-8 (RFC 3986, section 2.5).
-    #[error("The room's name is not UTF-8")]
+    /// The escapes are malformed or not UTF-8 (RFC 3986, section 2.1 and 2.5), or the name contains
+    /// control or invisible characters, or is `.` or `..`, which browsers resolve.
+    #[error("The room's name is malformed")]
     Malformed,
     /// The room's name is over the limit.
     #[error("The room's name is too long")]
@@ -97,8 +99,22 @@ impl Router {
     }
 }
 
+/// Decodes a segment of a path; `None` if it can't be a name.
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
-    percent_decode_str(segment).decode_utf8().ok()
+    if has_malformed_escape(segment) {
+        return None;
+    }
+    let name = percent_decode_str(segment).decode_utf8().ok()?;
+    let is_bad = has_invisible(&name) || name.chars().any(char::is_control);
+    (!is_bad && !matches!(&*name, "." | "..")).then_some(name)
+}
+
+fn has_malformed_escape(segment: &str) -> bool {
+    let mut escapes = segment.split('%').skip(1);
+    escapes.any(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 #[cfg(test)]
@@ -125,7 +141,13 @@ mod tests {
             ("/parties/stage/talk/", room("stage", "talk")),
             ("/parties/main/a%20b%2Fc", room("main", "a b/c")),
             ("/parties/main/%E2%9D%A4", room("main", "❤")),
-            ("/parties/main/100%", room("main", "100%")),
+            ("/parties/main/100%25", room("main", "100%")),
+            ("/parties/main/100%", Err(RouteError::Malformed)),
+            ("/parties/main/%zz", Err(RouteError::Malformed)),
+            ("/parties/main/%0a", Err(RouteError::Malformed)),
+            ("/parties/main/%E2%80%AEa", Err(RouteError::Malformed)),
+            ("/parties/main/.", Err(RouteError::Malformed)),
+            ("/parties/main/%2e%2E", Err(RouteError::Malformed)),
             ("http://host:1/party/talk?q", room("main", "talk")),
             ("/parties/main/%ff", Err(RouteError::Malformed)),
             (

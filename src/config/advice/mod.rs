@@ -22,6 +22,14 @@ pub(crate) fn bind_error(error: &BindError) -> String {
     }
 }
 
+/// Words for an address that other machines can reach before the operator has chosen.
+pub(crate) fn undecided(address: &ListenAddress) -> String {
+    advise(
+        format!("other machines can reach {address}, so choose what they may do"),
+        "give --kinds LIST or --any-kind, and --allow-origin ORIGIN or --allow-origin '*'",
+    )
+}
+
 /// Words for an admin side that can't start.
 pub(crate) fn admin_error(error: &AdminError) -> String {
     match error {

@@ -9,10 +9,12 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Allows these origins, such as `https://talks.example`. An empty list allows any origin.
+    /// Allows these origins, such as `https://talks.example`. An empty list, or a list with `*`,
+    /// allows any origin.
     pub fn only(origins: Vec<String>) -> Self {
+        let is_any = origins.is_empty() || origins.iter().any(|origin| origin == "*");
         Self {
-            allowed: (!origins.is_empty()).then_some(origins),
+            allowed: (!is_any).then_some(origins),
         }
     }
 
@@ -87,6 +89,8 @@ mod tests {
         assert_eq!(origins.header(&from(Some("https://b.example"))), None);
         assert!(Origins::default().allow(&from(Some("null"))));
         assert_eq!(Origins::none().header(&from(Some("null"))), None);
+        let any = Origins::only(vec!["https://a.example".to_owned(), "*".to_owned()]);
+        assert!(any.allow(&from(Some("https://b.example"))));
         assert!(Origins::only(Vec::new()).allow(&from(Some("https://b.example"))));
     }
 

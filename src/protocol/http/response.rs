@@ -108,6 +108,7 @@ impl<'b> Response<'b> {
             let _ = write!(output, "Content-Length: {}\r\n", self.body.len());
         }
         field(output, "Cache-Control", "no-store");
+        field(output, "X-Content-Type-Options", "nosniff");
         match self.status {
             405 => field(output, "Allow", "GET, HEAD, POST, OPTIONS"),
             426 => {
@@ -130,6 +131,7 @@ pub fn encode_stream_head(request: &Request<'_>, origins: &Origins, output: &mut
     field(output, "Content-Type", sse::MEDIA_TYPE);
     field(output, "Cache-Control", "no-store");
     field(output, "X-Accel-Buffering", "no");
+    field(output, "X-Content-Type-Options", "nosniff");
     field(output, "Connection", "close");
     encode_cors(request, origins, output);
     output.extend_from_slice(b"\r\n");
@@ -224,7 +226,7 @@ mod tests {
         assert_eq!(
             text,
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\
-             Cache-Control: no-store\r\nConnection: keep-alive\r\n\
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: keep-alive\r\n\
              Access-Control-Allow-Origin: *\r\n\r\n{\"love\":1}"
         );
     }
