@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{NOBODY, TALK, is_root, make, mode, names, set_mode};
+use super::{NOBODY, TALK, has_other_users, make, mode, names, set_mode};
 use crate::support::{
     Client, Http, Server, directory, done, failed, has_strace, reaction, refused,
 };
@@ -81,7 +81,7 @@ fn a_link_in_the_place_of_the_output_is_not_followed() {
 
 #[test]
 fn a_link_of_another_user_is_not_followed() {
-    if !is_root() {
+    if !has_other_users() {
         return;
     }
     let (home, elsewhere) = (directory(), directory());
