@@ -60,7 +60,13 @@ impl<A: App> Reactor<A> {
         if let Err(violation) = fed {
             end = Some(End::Violation(violation));
         }
-        self.metrics.messages.add(tally.accepted);
+        // What the rate allowed and the application did not refuse was accepted, so that the loop
+        // counts each message once.
+        let taken = u64::from(allowed - left);
+        let judged = taken + if limits.is_dry_run { tally.limited } else { 0 };
+        self.metrics
+            .messages
+            .add(judged - tally.dropped - tally.invalid);
         self.metrics.dropped_messages.add(tally.dropped);
         self.metrics.invalid_messages.add(tally.invalid);
         self.metrics.limited_messages.add(tally.limited);
@@ -68,7 +74,7 @@ impl<A: App> Reactor<A> {
         if decoder.is_idle() {
             connection.flags.clear(Flags::UNFINISHED);
         }
-        if tally.has_messages() {
+        if taken + tally.limited > 0 {
             connection.flags.set(Flags::ACTIVE);
         }
         if let Some(rate) = limits.message_rate {
@@ -131,20 +137,13 @@ struct Sink<'r, A: App> {
     end: Option<End>,
 }
 
-/// The number of messages in one read, by what became of them.
+/// The number of messages in one read that were not accepted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
-    accepted: u64,
     dropped: u64,
     invalid: u64,
-    /// Messages over the rate; in a dry run they are also accepted, dropped or invalid.
+    /// Messages over the rate; in a dry run the application still takes them.
     limited: u64,
-}
-
-impl Tally {
-    fn has_messages(self) -> bool {
-        self.accepted + self.dropped + self.invalid + self.limited > 0
-    }
 }
 
 impl<A: App> Sink<'_, A> {
@@ -167,20 +166,29 @@ impl<A: App> Sink<'_, A> {
 
     #[inline(always)]
     fn message(&mut self, message: Message<'_>) -> ControlFlow<()> {
-        match self.allowed.checked_sub(1) {
-            Some(left) => self.allowed = left,
-            None => {
-                self.tally.limited += 1;
-                if !self.is_dry_run {
-                    return ControlFlow::Continue(());
-                }
-            }
+        if self.allowed == 0 {
+            return self.over_rate(message);
         }
+        self.allowed -= 1;
+        self.judge(message)
+    }
+
+    #[inline(always)]
+    fn judge(&mut self, message: Message<'_>) -> ControlFlow<()> {
         let (client, reply) = (self.client, &mut *self.write_buffer);
         match self.app.receive(client, self.member, message, reply) {
-            Verdict::Accepted => self.tally.accepted += 1,
+            Verdict::Accepted => {}
             Verdict::Dropped => self.tally.dropped += 1,
             Verdict::Invalid => return self.invalid(),
+        }
+        ControlFlow::Continue(())
+    }
+
+    #[cold]
+    fn over_rate(&mut self, message: Message<'_>) -> ControlFlow<()> {
+        self.tally.limited += 1;
+        if self.is_dry_run {
+            return self.judge(message);
         }
         ControlFlow::Continue(())
     }
