@@ -1,6 +1,6 @@
 //! PROXY headers and forwarded fields. An incomplete header stays incomplete until more arrives, a
 //! complete header doesn't depend on what follows it, and the fields of a request name a client
-//! only by an address that they contain, which is not a trusted proxy's.
+//! only by an address that is not a trusted proxy's.
 #![no_main]
 
 use std::net::IpAddr;
@@ -44,10 +44,10 @@ fn fields(bytes: &[u8]) {
     let is_trusted = |address: IpAddr| address.is_loopback();
     match forwarded_client(&request, is_trusted) {
         Forwarded::Client(client) => assert!(!is_trusted(client)),
-        Forwarded::Nobody | Forwarded::Unclear => {}
+        Forwarded::NoClient | Forwarded::Unclear => {}
     }
-    // With no proxy trusted, a list that names nobody is absent or empty.
-    if forwarded_client(&request, |_| false) == Forwarded::Nobody {
+    // With no proxy trusted, a list that names no client is absent or empty.
+    if forwarded_client(&request, |_| false) == Forwarded::NoClient {
         let fields = ["x-forwarded-for", "forwarded"].map(|name| request.field(name));
         let is_empty = |value: &str| value.bytes().all(|byte| b", \t".contains(&byte));
         assert!(fields.into_iter().flatten().all(is_empty));

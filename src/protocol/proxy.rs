@@ -20,14 +20,14 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Length of version 2 up to its addresses, in bytes.
 const FIXED_BYTES: usize = 16;
 
-/// Whom a header names.
+/// What a header says about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
     /// The client with this address.
     Client(IpAddr),
-    /// Nobody: the proxy itself connects, for a health check (`LOCAL`), or the proxy does not know
-    /// its client's address (`UNKNOWN`).
-    Nobody,
+    /// No client is named: the proxy itself connects, for a health check (`LOCAL`), or the proxy
+    /// does not know its client's address (`UNKNOWN`).
+    NoClient,
 }
 
 /// Why bytes are not a header.
@@ -44,8 +44,8 @@ pub enum ProxyError {
     TooLarge,
 }
 
-/// Parses the header at the start of `bytes`. Returns whom it names and its length, or `None` if
-/// the header isn't complete.
+/// Parses the header at the start of `bytes`. Returns what it says about the client, and
+/// its length, or `None` if the header isn't complete.
 ///
 /// # Errors
 /// [`ProxyError`], as soon as the error is certain.
@@ -86,7 +86,7 @@ fn parse_words(line: &str) -> Option<Named> {
     let family = words.next()?;
     if family == "UNKNOWN" {
         // A receiver must ignore the rest of the line.
-        return Some(Named::Nobody);
+        return Some(Named::NoClient);
     }
     let (source, destination) = (words.next()?, words.next()?);
     let client = match family {
@@ -128,7 +128,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<(Named, usize)>, ProxyError> {
         return Ok(None);
     };
     let named = match is_local {
-        true => Named::Nobody,
+        true => Named::NoClient,
         false => parse_addresses(family, addresses).ok_or(ProxyError::Malformed)?,
     };
     Ok(Some((named, FIXED_BYTES + length)))
@@ -144,7 +144,7 @@ fn parse_addresses(family: u8, block: &[u8]) -> Option<Named> {
     /// Two paths of Unix sockets.
     const UNIX_BYTES: usize = 216;
     match family {
-        0x00 => Some(Named::Nobody),
+        0x00 => Some(Named::NoClient),
         0x11 | 0x12 => {
             let source: [u8; 4] = *block.get(..IPV4_BYTES)?.first_chunk()?;
             Some(Named::Client(source.into()))
@@ -153,7 +153,7 @@ fn parse_addresses(family: u8, block: &[u8]) -> Option<Named> {
             let source: [u8; 16] = *block.get(..IPV6_BYTES)?.first_chunk()?;
             Some(Named::Client(source.into()))
         }
-        0x31 | 0x32 => block.get(..UNIX_BYTES).map(|_| Named::Nobody),
+        0x31 | 0x32 => block.get(..UNIX_BYTES).map(|_| Named::NoClient),
         _ => None,
     }
 }
@@ -177,8 +177,8 @@ mod tests {
         for (line, expected) in [
             ("PROXY TCP4 10.0.0.1 10.0.0.2 5 80", client("10.0.0.1")),
             ("PROXY TCP6 2001:db8::1 ::1 65535 1", client("2001:db8::1")),
-            ("PROXY UNKNOWN", Named::Nobody),
-            ("PROXY UNKNOWN 1.2.3.4 whatever", Named::Nobody),
+            ("PROXY UNKNOWN", Named::NoClient),
+            ("PROXY UNKNOWN 1.2.3.4 whatever", Named::NoClient),
         ] {
             let whole = format!("{line}\r\nGET /");
             let length = line.len() + 2;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_names_nobody_without_a_client() {
+    fn version_2_may_name_no_client() {
         for (command, family, block) in [
             (0x20, 0x00, &[][..]),
             (0x20, 0xff, &[1, 2, 3][..]),
@@ -231,7 +231,7 @@ mod tests {
             (0x21, 0x31, &[0; 216][..]),
         ] {
             let header = binary(command, family, block);
-            assert_eq!(parse(&header), Ok(Some((Named::Nobody, header.len()))));
+            assert_eq!(parse(&header), Ok(Some((Named::NoClient, header.len()))));
         }
     }
 

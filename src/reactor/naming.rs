@@ -15,7 +15,7 @@ impl<A: App> Reactor<A> {
         if !self.gate.awaits_header(key) {
             return Some(bytes);
         }
-        let client = match proxy::parse(bytes) {
+        let (named, rest) = match proxy::parse(bytes) {
             Ok(Some((named, length))) => (named, &bytes[length..]),
             Ok(None) => {
                 if let Some(connection) = self.connections.get_mut(key)
@@ -31,10 +31,9 @@ impl<A: App> Reactor<A> {
                 return None;
             }
         };
-        let (named, rest) = client;
         let named = match named {
             Named::Client(address) => Some(address),
-            Named::Nobody => None,
+            Named::NoClient => None,
         };
         match self.gate.name(key, named) {
             Ok(()) => Some(rest),
@@ -53,7 +52,7 @@ impl<A: App> Reactor<A> {
         };
         let client = match forwarded_client(request, |address| self.gate.trusts(address)) {
             Forwarded::Client(address) => Some(address),
-            Forwarded::Nobody => None,
+            Forwarded::NoClient => None,
             Forwarded::Unclear => Some(proxy),
         };
         match self.gate.name(key, client) {

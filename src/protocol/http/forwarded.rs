@@ -7,19 +7,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::request::Request;
 
-/// Whom the fields of a request name.
+/// What the fields of a request say about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
-    /// Nobody: the request has no such field, or names trusted proxies only.
-    Nobody,
+    /// No client is named: the request has no such field, or names trusted proxies only.
+    NoClient,
     /// The client with this address: the last one that is not a trusted proxy's.
     Client(IpAddr),
     /// The fields are malformed, hide the address, or contradict each other.
     Unclear,
 }
 
-/// Whom `request` names. If it has both fields, they must agree: a proxy that writes one of them may
-/// pass on the other as the client sent it.
+/// The client that `request` names. If the request has both fields, they must agree: a proxy that
+/// writes one of them may pass on the other as the client sent it.
 pub fn client(request: &Request<'_>, is_trusted: impl Fn(IpAddr) -> bool) -> Forwarded {
     let plain = request.values("x-forwarded-for");
     let plain = plain.flat_map(|value| split(value, b',').map(parse_node));
@@ -28,14 +28,14 @@ pub fn client(request: &Request<'_>, is_trusted: impl Fn(IpAddr) -> bool) -> For
     let elements = elements.flat_map(|value| split(value, b',').map(parse_element));
     let elements = last_untrusted(elements.collect(), &is_trusted);
     match (plain, elements) {
-        (named, None) | (None, named) => named.unwrap_or(Forwarded::Nobody),
+        (named, None) | (None, named) => named.unwrap_or(Forwarded::NoClient),
         (Some(one), Some(other)) if one == other => one,
         _ => Forwarded::Unclear,
     }
 }
 
-/// Whom a list of addresses names, in which `None` stands for an entry that isn't an address.
-/// Returns `None` if the list is empty.
+/// The client that a list of addresses names. An entry that isn't an address is `None`. Returns
+/// `None` if the list is empty.
 fn last_untrusted(
     entries: Vec<Option<IpAddr>>,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -50,7 +50,7 @@ fn last_untrusted(
             Some(address) => return Some(Forwarded::Client(address)),
         }
     }
-    Some(Forwarded::Nobody)
+    Some(Forwarded::NoClient)
 }
 
 /// Splits a list at `separator`, except within quotes, and leaves empty entries out (RFC 9110,
@@ -101,7 +101,7 @@ mod tests {
     use super::super::request;
     use super::*;
 
-    /// Whom a request with these fields names, if all of 10.0.0.0/8 is trusted.
+    /// The client that a request with these fields names, if all of 10.0.0.0/8 is trusted.
     fn named(fields: &str) -> Forwarded {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let (request, _) = request::parse(head.as_bytes(), 8192).unwrap().unwrap();
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn the_last_address_that_is_not_trusted_is_the_client() {
         for (fields, expected) in [
-            ("", Forwarded::Nobody),
-            ("X-Forwarded-For: 10.0.0.1\r\n", Forwarded::Nobody),
+            ("", Forwarded::NoClient),
+            ("X-Forwarded-For: 10.0.0.1\r\n", Forwarded::NoClient),
             ("X-Forwarded-For: 1.1.1.1\r\n", of("1.1.1.1")),
             ("X-Forwarded-For: 9.9.9.9, 1.1.1.1\r\n", of("1.1.1.1")),
             (
