@@ -10,6 +10,7 @@ use super::close_reason::CloseReason;
 use super::connection::{Flags, Output, Phase};
 use super::event_loop::Reactor;
 use super::message::{Message, Verdict};
+use super::rate::MessageRate;
 use crate::protocol::websocket::close::{CloseCode, Violation};
 use crate::protocol::websocket::frame::{self, Event};
 
@@ -60,36 +61,51 @@ impl<A: App> Reactor<A> {
         if let Err(violation) = fed {
             end = Some(End::Violation(violation));
         }
-        // What the rate allowed and the application did not refuse was accepted, so that the loop
-        // counts each message once.
-        let taken = u64::from(allowed - left);
-        let judged = taken + if limits.is_dry_run { tally.limited } else { 0 };
-        self.metrics
-            .messages
-            .add(judged - tally.dropped - tally.invalid);
-        self.metrics.dropped_messages.add(tally.dropped);
-        self.metrics.invalid_messages.add(tally.invalid);
-        self.metrics.limited_messages.add(tally.limited);
+        let taken = allowed - left;
         connection.flags.clear(Flags::PINGED);
         if decoder.is_idle() {
             connection.flags.clear(Flags::UNFINISHED);
         }
-        if taken + tally.limited > 0 {
+        if u64::from(taken) + tally.limited > 0 {
             connection.flags.set(Flags::ACTIVE);
         }
         if let Some(rate) = limits.message_rate {
-            rate.take(&mut connection.bucket, allowed - left, now_ms);
-            if tally.limited > 0 && !limits.is_dry_run {
-                let (dropped, rate) = (tally.limited as u32, rate.per_second());
-                if self.offenders.count(key, dropped, rate, now_ms) {
-                    end.get_or_insert(End::RateLimit);
-                }
+            rate.take(&mut connection.bucket, taken, now_ms);
+            if self.offends(key, &tally, rate, now_ms) {
+                end.get_or_insert(End::RateLimit);
             }
         }
+        self.count_messages(taken, &tally);
         match end {
             None => self.send_replies(key),
             Some(end) => self.end_frames(key, end),
         }
+    }
+
+    /// Counts the messages of one read. What the rate allowed and the application did not refuse was
+    /// accepted, so that the loop over the messages counts each only once.
+    fn count_messages(&self, taken: u32, tally: &Tally) {
+        let over_rate = if self.limits.is_dry_run {
+            tally.limited
+        } else {
+            0
+        };
+        let accepted = u64::from(taken) + over_rate - tally.dropped - tally.invalid;
+        self.metrics.messages.add(accepted);
+        self.metrics.dropped_messages.add(tally.dropped);
+        self.metrics.invalid_messages.add(tally.invalid);
+        self.metrics.limited_messages.add(tally.limited);
+    }
+
+    /// Notes the messages that were dropped over the rate. Returns whether they are so many that the
+    /// connection must close.
+    fn offends(&mut self, key: u32, tally: &Tally, rate: MessageRate, now_ms: u32) -> bool {
+        if tally.limited == 0 || self.limits.is_dry_run {
+            return false;
+        }
+        let dropped = u32::try_from(tally.limited).unwrap_or(u32::MAX);
+        self.offenders
+            .count(key, dropped, rate.per_second(), now_ms)
     }
 
     /// Answers the end of the frames with a close frame, after the replies before it.

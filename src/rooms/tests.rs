@@ -70,16 +70,28 @@ fn a_watcher_is_notified_once_until_it_acknowledges() {
 fn limits_on_kinds_hold_and_spare_existing_kinds() {
     let table = table(RoomLimits {
         max_kinds: 2,
-        allowed_kinds: Some(["a", "b", "c"].map(String::from).to_vec()),
         ..RoomLimits::default()
     });
     let room = table.enter("main", "talk", None);
-    assert!(matches!(room.counter("x"), Err(RoomError::KindNotAllowed)));
     room.counter("a").unwrap();
     room.counter("b").unwrap().add(1);
     assert!(matches!(room.counter("c"), Err(RoomError::TooManyKinds(2))));
     assert!(room.counter("a").is_ok());
     assert_eq!(json(&room), r#"{"b":1}"#);
+}
+
+#[test]
+fn listed_kinds_are_counted_beyond_the_limit_and_no_others() {
+    let table = table(RoomLimits {
+        max_kinds: 2,
+        allowed_kinds: Some(["a", "b", "c"].map(String::from).to_vec()),
+        ..RoomLimits::default()
+    });
+    let room = table.enter("main", "talk", None);
+    assert!(matches!(room.counter("x"), Err(RoomError::KindNotAllowed)));
+    for kind in ["a", "b", "c"] {
+        assert!(room.counter(kind).is_ok(), "{kind}");
+    }
 }
 
 #[test]
