@@ -1,5 +1,6 @@
-//! Exposed means explicit: a server that other machines can reach starts only after the operator has
-//! chosen kinds and origins. On this machine alone everything is open, so that the first try is easy.
+//! Exposed means explicit: a server that other machines can reach starts only after the operator
+//! has chosen kinds and origins. On this machine alone everything is open, so that the first try is
+//! easy.
 
 use super::ServeArgs;
 use crate::reactor::ListenAddress;

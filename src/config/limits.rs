@@ -80,8 +80,8 @@ pub(crate) struct LimitArgs {
           default_value_t = DEFAULT_MAX_INVALID_MESSAGES)]
     max_invalid_messages: u8,
 
-    /// Reactions per second from one connection; 0 for no limit. Reactions over the limit are dropped,
-    /// and a connection at twenty times the limit is closed
+    /// Reactions per second from one connection; 0 for no limit. Reactions over the limit are
+    /// dropped, and a connection at twenty times the limit is closed
     #[arg(long, value_name = "N", env = "OVATION_REACTION_RATE",
           default_value_t = DEFAULT_MESSAGE_RATE,
           value_parser = value_parser!(u32).range(0..=i64::from(MAX_MESSAGE_RATE)))]

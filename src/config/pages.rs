@@ -6,8 +6,8 @@ use clap::builder::BoolishValueParser;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Web pages")]
 pub(crate) struct PageArgs {
-    /// Origin whose pages may use this server, such as `https://talks.example`, or '*' for any; may be
-    /// given several times [default: any, on a server that only this machine can reach]
+    /// Origin whose pages may use this server, such as `https://talks.example`, or '*' for any; may
+    /// be given several times [default: any, on a server that only this machine can reach]
     #[arg(
         long = "allow-origin",
         value_name = "ORIGIN",

@@ -82,8 +82,8 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// Counts the messages of one read. What the rate allowed and the application did not refuse was
-    /// accepted, so that the loop over the messages counts each only once.
+    /// Counts the messages of one read. What the rate allowed and the application did not refuse
+    /// was accepted, so that the loop over the messages counts each only once.
     fn count_messages(&self, taken: u32, tally: &Tally) {
         let over_rate = if self.limits.is_dry_run {
             tally.limited
@@ -97,8 +97,8 @@ impl<A: App> Reactor<A> {
         self.metrics.limited_messages.add(tally.limited);
     }
 
-    /// Notes the messages that were dropped over the rate. Returns whether they are so many that the
-    /// connection must close.
+    /// Notes the messages that were dropped over the rate. Returns whether they are so many that
+    /// the connection must close.
     fn offends(&mut self, key: u32, tally: &Tally, rate: MessageRate, now_ms: u32) -> bool {
         if tally.limited == 0 || self.limits.is_dry_run {
             return false;

@@ -24,8 +24,8 @@ pub struct ConnectionLimits {
     pub max_head_bytes: usize,
     /// Maximum number of messages from one client that the application refuses as invalid.
     pub max_invalid_messages: u8,
-    /// Maximum rate of messages from one client; `None` for no limit. The reactor drops messages over
-    /// the limit.
+    /// Maximum rate of messages from one client; `None` for no limit. The reactor drops messages
+    /// over the limit.
     pub message_rate: Option<MessageRate>,
     /// Whether messages over the rate are counted but not dropped.
     pub is_dry_run: bool,

@@ -50,8 +50,8 @@ pub struct SocketOptions {
     /// SO_SNDBUF, in bytes; the system's choice if `None`. A small buffer makes conflation work:
     /// what lies in the buffer is already stale.
     pub send_buffer_bytes: Option<usize>,
-    /// SO_RCVBUF, in bytes; the system's choice if `None`. It bounds what a client can make the kernel
-    /// hold while the reactor doesn't read from the connection.
+    /// SO_RCVBUF, in bytes; the system's choice if `None`. It bounds what a client can make the
+    /// kernel hold while the reactor doesn't read from the connection.
     pub receive_buffer_bytes: Option<usize>,
     /// Time after which the kernel fails a connection whose peer acknowledges no data or keeps its
     /// window shut (TCP_USER_TIMEOUT, RFC 5482).

@@ -2,7 +2,8 @@
 //!
 //! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
 //!   requests without an upgrade. `route`: which room a target names.
-//! - `names`: what names must not contain. `shared`: what all reactors share, and how they notify each other.
+//! - `names`: what names must not contain. `shared`: what all reactors share, and how they notify
+//!   each other.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.

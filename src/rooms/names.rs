@@ -1,8 +1,8 @@
 //! Characters that the names of rooms and kinds must not contain.
 
-/// Whether `text` contains characters that show nothing and change how other text shows: bidirectional
-/// controls (UAX #9), zero-width spaces and joins of words. Zero-width joiners and variation selectors
-/// are allowed, because emoji are made with them.
+/// Whether `text` contains characters that show nothing and change how other text shows:
+/// bidirectional controls (UAX #9), zero-width spaces and joins of words. Zero-width joiners and
+/// variation selectors are allowed, because emoji are made with them.
 pub(super) fn has_invisible(text: &str) -> bool {
     text.chars().any(|character| {
         matches!(

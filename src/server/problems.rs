@@ -1,7 +1,7 @@
 //! The problems of the store in the log: each is logged when it begins and when it ends.
 
 use crate::config::advice;
-use crate::store::{Problem, Store};
+use crate::store::{Problem, ProblemKind, Store};
 
 /// The problems that have been logged, and have not ended.
 #[derive(Debug, Default)]
@@ -20,11 +20,7 @@ impl ProblemLog {
         problems.retain(is_reported);
         for problem in &problems {
             if !contains(&self.0, problem) {
-                tracing::error!(
-                    problem = problem.kind.label(),
-                    detail = advice::snapshot::problem(problem),
-                    "snapshot failing; trying again"
-                );
+                log_begin(problem);
             }
         }
         for problem in &self.0 {
@@ -33,6 +29,18 @@ impl ProblemLog {
             }
         }
         self.0 = problems;
+    }
+}
+
+fn log_begin(problem: &Problem) {
+    let (label, detail) = (problem.kind.label(), advice::snapshot::problem(problem));
+    if matches!(
+        problem.kind,
+        ProblemKind::TooManyRooms(_) | ProblemKind::Full
+    ) {
+        tracing::error!(problem = label, detail, "store limit reached");
+    } else {
+        tracing::error!(problem = label, detail, "snapshot failing; trying again");
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) struct SnapshotArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
-    /// Print the size, content and age of a file, and how it was left; exits with 5 if it is damaged
+    /// Print the size, content and age of a file, and how it was left; exits with 5 if it is
+    /// damaged
     Inspect {
         #[command(flatten)]
         file: FileArg,

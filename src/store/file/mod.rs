@@ -1,7 +1,7 @@
 //! The snapshot file. Each of these files uses only files above it.
 //!
-//! - `regular`: opening a named file, if it is a regular one. `new_file`: a file that takes its name
-//!   when it is whole.
+//! - `regular`: opening a named file, if it is a regular one. `new_file`: a file that takes its
+//!   name when it is whole.
 //! - `size`: how large a file can be. `lock`: who may use it, and which files are refused.
 //! - `mapped`: the mapped file.
 //! - `sync`: making changes last. `grow`: making the file larger and shorter.

@@ -1,5 +1,5 @@
-//! Which files Ovation opens, makes and leaves behind, and who may read them. Tests that need another
-//! user run only as root.
+//! Which files Ovation opens, makes and leaves behind, and who may read them. Tests that need
+//! another user run only as root.
 //!
 //! - `links`: which links are followed. `tools`: what tools leave behind when something fails.
 
