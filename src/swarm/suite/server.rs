@@ -89,6 +89,8 @@ pub(super) fn contestants(args: &SuiteArgs, own: &Path) -> Result<Vec<Contestant
                 "--no-snapshot",
                 "--reaction-rate",
                 "0",
+                "--receive-buffer-bytes",
+                "0",
             ],
         ),
         server(YARDSTICK, directory.join("examples/bare"), &["{port}"]),
