@@ -82,7 +82,8 @@ pub fn main() -> ExitCode {
 
 fn run_server(args: &ServeArgs) -> ExitCode {
     if args.admin.is_contradictory() {
-        let why = "--admin and --no-admin can't be used together";
+        let why =
+            "--admin (OVATION_ADMIN) and --no-admin (OVATION_NO_ADMIN) can't be used together";
         Cli::command()
             .error(ErrorKind::ArgumentConflict, why)
             .exit();

@@ -19,15 +19,11 @@ pub(super) fn act(shared: &Arc<Shared>, resets: &mut Resets, path: &str) -> Resp
         return Response::text(400, &b"The room's name is not UTF-8"[..]);
     };
     let room = shared.table.enter(&party, &name, None);
-    let (response, log) = match action {
-        "reset" => (reset(shared, resets, room), "room reset by operator"),
-        "close" => (close(shared, &room), "room closed by operator"),
-        _ => return not_found("Unknown action: use reset or close"),
-    };
-    if response.status < 300 {
-        tracing::info!(?party, room = ?name, "{log}");
+    match action {
+        "reset" => reset(shared, resets, room),
+        "close" => close(shared, &room),
+        _ => not_found("Unknown action: use reset or close"),
     }
-    response
 }
 
 fn reset(shared: &Arc<Shared>, resets: &mut Resets, room: RoomHandle) -> Response<'static> {
@@ -44,6 +40,8 @@ fn close(shared: &Shared, room: &RoomHandle) -> Response<'static> {
     if members == 0 {
         return not_found("The room does not exist or has no members");
     }
+    let (party, name) = (room.party(), room.name());
+    tracing::info!(?party, room = ?name, "room closed by operator");
     Response::json(200, format!(r#"{{"members":{members}}}"#).into_bytes())
 }
 

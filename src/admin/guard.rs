@@ -14,14 +14,14 @@ use std::net::IpAddr;
 use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
 
-use crate::protocol::http::Response;
-use crate::protocol::http::is_cross_origin;
-use crate::protocol::http::request::Request;
+use crate::protocol::http::{Request, Response, is_cross_origin};
 
 /// Minimum length of the token, in bytes.
 pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 /// The field and value that a request needs to change something.
 const CONFIRMATION: (&str, &str) = ("X-Ovation", "1");
+
+const FOREIGN: &[u8] = b"Requests from other sites are not allowed";
 
 /// What a request must carry.
 #[derive(Debug)]
@@ -55,10 +55,7 @@ impl Guard {
             _ => {}
         }
         if !is_own_or_link(request) {
-            return Err(Response::text(
-                403,
-                &b"Requests from other sites are not allowed"[..],
-            ));
+            return Err(Response::text(403, FOREIGN));
         }
         Ok(())
     }
@@ -69,9 +66,12 @@ impl Guard {
     /// The response that refuses it.
     pub(super) fn check_change(&self, request: &Request<'_>) -> Result<(), Response<'static>> {
         let (name, value) = CONFIRMATION;
-        if request.field(name) != Some(value) || !is_own(request) {
+        if request.field(name) != Some(value) {
             let reason = format!("A change requires the field {name}: {value}");
             return Err(Response::text(403, reason.into_bytes()));
+        }
+        if !is_own(request) {
+            return Err(Response::text(403, FOREIGN));
         }
         Ok(())
     }

@@ -27,12 +27,18 @@ impl Resets {
             let reset = room.reset();
             // Publish a failed reset too: it may have failed after the counts were zero.
             shared.publish(&room, None);
-            reset.map(|()| room.members()).map_err(|error| {
-                let error = (shared.explain)(&error);
-                let (party, room) = (room.party(), room.name());
-                tracing::error!(?party, ?room, %error, "could not reset a room");
-                error
-            })
+            let (party, name) = (room.party(), room.name());
+            match reset {
+                Ok(()) => {
+                    tracing::info!(?party, room = ?name, "room reset by operator");
+                    Ok(room.members())
+                }
+                Err(error) => {
+                    let error = (shared.explain)(&error);
+                    tracing::error!(?party, room = ?name, %error, "could not reset a room");
+                    Err(error)
+                }
+            }
         })
     }
 

@@ -75,7 +75,7 @@ pub(crate) struct LimitArgs {
           default_value_t = DEFAULT_MAX_HEAD_BYTES, value_parser = ranged(256, 1 << 20))]
     max_head_bytes: usize,
 
-    /// Number of messages that are not reactions after which a client is disconnected
+    /// Maximum number of messages that are not reactions; one more disconnects the client
     #[arg(long, value_name = "N", env = "OVATION_MAX_INVALID_MESSAGES",
           default_value_t = DEFAULT_MAX_INVALID_MESSAGES)]
     max_invalid_messages: u8,

@@ -105,7 +105,7 @@ fn accept_queue(limits: &MachineLimits, setup: &Setup) -> Option<Note> {
     let most = limits.somaxconn.number()?;
     let wanted = DEFAULT_BACKLOG.unsigned_abs().into();
     let text = format!(
-        "up to {} connections wait for each reactor to accept them; further clients must try again",
+        "up to {} connections wait for each reactor to accept them; connections beyond that wait for TCP to retry",
         whole(most.min(wanted))
     );
     let remedy = || Remedy::sysctl("net.core.somaxconn", wanted);

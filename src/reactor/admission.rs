@@ -95,7 +95,8 @@ pub struct Admission {
     descriptors_short: Mutex<Option<(Instant, Errno)>>,
     /// Memory that must be available, in KiB.
     min_free_kib: u64,
-    free_kib: KernelNumber,
+    /// The available memory, in KiB; `None` if none must be available.
+    free_kib: Option<KernelNumber>,
     /// Words for the operator.
     explain: fn(&TurnAway) -> String,
     throttles: [LogThrottle; TurnAway::COUNT],
@@ -119,12 +120,14 @@ impl Admission {
             proxies: TrustedProxies::default(),
             descriptors_short: Mutex::default(),
             min_free_kib: total_kib * u64::from(limits.min_free_memory_percent) / 100,
-            free_kib: KernelNumber::new(
-                meminfo::PATH,
-                meminfo::available_kib,
-                MEMORY_INTERVAL,
-                u64::MAX,
-            ),
+            free_kib: (limits.min_free_memory_percent > 0).then(|| {
+                KernelNumber::new(
+                    meminfo::PATH,
+                    meminfo::available_kib,
+                    MEMORY_INTERVAL,
+                    u64::MAX,
+                )
+            }),
             explain,
             throttles: Default::default(),
         }
@@ -172,7 +175,8 @@ impl Admission {
 
     /// Less memory is available than must stay free.
     pub(super) fn memory_short(&self, now: Instant) -> Option<TurnAway> {
-        let is_short = self.free_kib.get(now) < self.min_free_kib;
+        let free_kib = self.free_kib.as_ref().map(|free_kib| free_kib.get(now));
+        let is_short = free_kib.is_some_and(|free_kib| free_kib < self.min_free_kib);
         is_short.then_some(TurnAway::MemoryShort(self.min_free_kib / 1024))
     }
 

@@ -56,8 +56,8 @@ impl TcpMemory {
     /// Logs, once a minute, that a pause has lasted as long as it may.
     pub(super) fn log_paused(&self, now: Instant) {
         if self.throttle.allows(now) {
-            let limit_pages = self.limit_pages;
-            tracing::warn!(?limit_pages, "broadcasts are slowed: TCP memory stays high");
+            let limit_pages = self.limit_pages.unwrap_or(0);
+            tracing::warn!(limit_pages, "broadcasts are slowed: TCP memory stays high");
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) enum ServeError {
         source: io::Error,
     },
     /// A thread that the server can't do without has ended.
-    #[error("{0}")]
+    #[error("can't go on: {0}")]
     Thread(io::Error),
 }
 

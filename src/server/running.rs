@@ -25,6 +25,9 @@ pub(super) struct Running {
     supervisor: Supervisor,
     store: Arc<Store>,
     reactors: Reactors,
+    /// Held so that only this thread drops the descriptors in it, after the reactors have ended: the
+    /// reactors' tables have copies of them.
+    _settings: Arc<ReactorSettings>,
     flusher: JoinHandle<()>,
     grower: JoinHandle<()>,
     admin: Option<AdminThread>,
@@ -85,6 +88,7 @@ impl Running {
             supervisor,
             store,
             reactors,
+            _settings: settings,
             flusher,
             grower,
             admin: admin.map_err(ServeError::system("start the admin side"))?,

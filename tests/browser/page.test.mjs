@@ -69,7 +69,7 @@ test("the page survives a killed and restarted server", async (context) => {
   assert.equal(await total(page), "5", "the counts stay");
   await button(page, "👏").click();
   await button(page, "👏").click();
-  await eventually(() => page.locator("#notice").textContent(), "You are offline. 2 taps are saved and will be sent when you reconnect.");
+  await eventually(() => page.locator("#notice").textContent(), "You are disconnected. 2 taps are saved and will be sent when you reconnect.");
   assert.equal(await count(page, "👏"), "3");
   await server.restart();
   await live(page);
@@ -319,10 +319,10 @@ test("a stopped server and a refusal are reported", async (context) => {
   await server.kill();
   await eventually(notice, "Connection lost. Reconnecting…");
   await button(page, "❤").click();
-  await eventually(notice, "You are offline. 1 tap is saved and will be sent when you reconnect.");
+  await eventually(notice, "You are disconnected. 1 tap is saved and will be sent when you reconnect.");
   // The restarted server accepts none of this page's kinds and allows no invalid message.
   await server.restart("--kinds", "love", "--max-invalid-messages", "0");
-  await eventually(notice, "The server refused this page. It will try again in a few minutes.");
+  await eventually(notice, "The server refused this page. The page will try again in a few minutes.");
   assert.deepEqual(await server.counts(), {});
 });
 
@@ -347,7 +347,7 @@ test("the notice about saved taps waits until the taps pause", async (context) =
     });
   });
   const saved = (await notices).filter((text) => text.includes("saved"));
-  assert.deepEqual(saved, ["You are offline. 7 taps are saved and will be sent when you reconnect."]);
+  assert.deepEqual(saved, ["You are disconnected. 7 taps are saved and will be sent when you reconnect."]);
   await server.restart();
   await live(page);
   await eventually(() => page.locator("#summary").textContent(), "You are back online.");

@@ -38,8 +38,7 @@ fn file_of(path: &[String], files: &Files) -> Option<String> {
         let file = format!("{module}/mod.rs");
         let source = files.get(&*file)?;
         let Some(item) = path.get(length) else {
-            // The path names the module itself and no item of it.
-            return Some(String::new());
+            return Some(file);
         };
         let passed_on = imports::passed_on(source);
         let origin = passed_on.into_iter().find(|it| it.last() == Some(item));
@@ -86,6 +85,8 @@ fn a_circle_is_found_even_by_a_detour() {
         Source::new("d.rs", "use crate::a::B;"),
         Source::new("e.rs", "use crate::d::D;"),
         Source::new("f/mod.rs", "mod g;\nuse g::G;\npub struct F;"),
+        Source::new("h/mod.rs", "use super::i::I;"),
+        Source::new("i.rs", "use super::h;"),
         Source::new("f/g.rs", "use super::F;"),
     ];
     let graph = graph(&sources);
@@ -93,4 +94,5 @@ fn a_circle_is_found_even_by_a_detour() {
     assert_eq!(circle_through("a/mod.rs", &graph), None);
     assert_eq!(circle_through("e.rs", &graph), None);
     assert!(circle_through("f/g.rs", &graph).is_some());
+    assert!(circle_through("i.rs", &graph).is_some());
 }

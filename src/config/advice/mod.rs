@@ -34,7 +34,7 @@ pub(crate) fn undecided(address: &ListenAddress) -> String {
 pub(crate) fn admin_error(error: &AdminError) -> String {
     match error {
         AdminError::TokenNeeded(_) => advise(error, "give it one with --admin-token-file FILE"),
-        AdminError::TokenFile { .. } => advise(error, "see --admin-token-file"),
+        AdminError::TokenFile { .. } => advise(error, "correct --admin-token-file"),
         AdminError::ShortToken(_) => advise(
             error,
             "openssl rand -hex 16 makes one for --admin-token-file",

@@ -71,7 +71,7 @@ fn serve_io(error: &io::Error) -> String {
 /// Why `ovation serve` can't save everything when it ends, and what to do.
 pub(crate) fn close_error(error: &CloseError) -> String {
     let advice = match error {
-        // It is not the operating system's, and says everything itself.
+        // This error comes from Ovation, not from the operating system, and needs no advice.
         CloseError::Io(source) if source.kind() == io::ErrorKind::Other => {
             return error.to_string();
         }
@@ -139,7 +139,7 @@ fn disk(kind: io::ErrorKind) -> &'static str {
 /// Why a tool can't open or write a file, and what to do.
 pub(crate) fn tool_open_error(tool: SnapshotTool, error: &OpenError) -> String {
     let advice = match error {
-        // It is not the operating system's, and says everything itself.
+        // This error comes from Ovation, not from the operating system, and needs no advice.
         OpenError::Io { source, .. } if source.kind() == io::ErrorKind::Other => {
             return error.to_string();
         }

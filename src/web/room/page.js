@@ -95,7 +95,7 @@ at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
 function tap(kind) {
   if (!room.react(kind)) {
     if (room.queued >= MAX_QUEUED_TAPS)
-      say(`You are offline, and no more than ${MAX_QUEUED_TAPS} taps can be kept.`);
+      say(`You are disconnected, and no more than ${MAX_QUEUED_TAPS} taps can be kept.`);
     return;
   }
   const { picture } = tiles.get(kind);
@@ -195,8 +195,8 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   if (at("state-text").textContent !== words) at("state-text").textContent = words;
   const kept = queued === 1 ? "1 tap is saved and will be sent" : `${queued} taps are saved and will be sent`;
   if (state === "closed") say("This room is closed. Thank you for being here.");
-  else if (state === "refused") say("The server refused this page. It will try again in a few minutes.");
-  else if (state !== "open" && queued) say(`You are offline. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
+  else if (state === "refused") say("The server refused this page. The page will try again in a few minutes.");
+  else if (state !== "open" && queued) say(`You are disconnected. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
   else if (state === "waiting") say("Connection lost. Reconnecting…");
   else if (state === "open") {
     if (at("notice").textContent) at("summary").textContent = "You are back online.";
