@@ -17,9 +17,9 @@ use crate::os::kernel_number::KernelNumber;
 use crate::os::meminfo;
 
 /// Default maximum number of connections of all reactors together.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
+pub(crate) const DEFAULT_MAX_CONNECTIONS: usize = 4_000_000;
 /// Default share of the machine's memory that must be available to admit a connection, in percent.
-pub const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
+pub(crate) const DEFAULT_MIN_FREE_MEMORY_PERCENT: u8 = 4;
 /// Minimum time between two readings of the available memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// Time for which descriptors count as used up after a connection could not be accepted.

@@ -7,13 +7,13 @@ use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
 /// Default maximum number of invalid messages from one client.
-pub const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
+pub(crate) const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
 /// Default time that a request may take to arrive, and that a kept-alive connection may be silent.
-pub const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default time that a client may take to finish closing.
-pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default interval at which the reactor pings a silent connection.
-pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The limits that a reactor holds its connections to.
 #[derive(Debug, Clone)]

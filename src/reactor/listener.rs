@@ -20,10 +20,10 @@ use super::listen_address::ListenAddress;
 use crate::protocol::http::Response;
 
 /// Default number of connections that the kernel queues for a listener.
-pub const DEFAULT_BACKLOG: i32 = 4096;
+pub(crate) const DEFAULT_BACKLOG: i32 = 4096;
 /// Default size of a connection's send buffer, in bytes. Linux doubles it to about its own minimum,
 /// which holds four small frames: one more than a round trip of 150 ms needs at the default tick.
-pub const DEFAULT_SEND_BUFFER_BYTES: usize = 2048;
+pub(crate) const DEFAULT_SEND_BUFFER_BYTES: usize = 2048;
 
 /// Why a socket can't listen on an address.
 #[derive(Debug, Error)]
@@ -42,7 +42,7 @@ pub enum BindError {
 }
 
 /// Default size of a connection's receive buffer, in bytes. Linux doubles it.
-pub const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+pub(crate) const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Options that accepted sockets inherit from their listener, which saves a call for each.
 #[derive(Debug, Clone)]

@@ -8,13 +8,13 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Lets one message through per minute, over all threads.
 #[derive(Debug, Default)]
-pub struct LogThrottle {
+pub(crate) struct LogThrottle {
     logged: Mutex<Option<Instant>>,
 }
 
 impl LogThrottle {
     /// Whether the caller may log now. If so, the silence begins.
-    pub fn allows(&self, now: Instant) -> bool {
+    pub(crate) fn allows(&self, now: Instant) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let allowed = logged.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
         if allowed {

@@ -129,24 +129,24 @@ mod socket;
 mod sweep;
 mod token;
 
-pub use admission::{
-    Admission, AdmissionLimits, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT, TurnAway,
-};
+pub use admission::{Admission, AdmissionLimits, TurnAway};
+pub(crate) use admission::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
 pub use app::{App, NextTurn};
 pub use client::Client;
 pub use close_reason::Dismissal;
 pub use connections::Connections;
 pub use event_loop::{Reactor, ReactorParts};
-pub use limits::{
-    ConnectionLimits, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_INVALID_MESSAGES,
+pub use limits::ConnectionLimits;
+pub(crate) use limits::{
+    DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_INVALID_MESSAGES,
     DEFAULT_PING_INTERVAL,
 };
 pub use listen_address::ListenAddress;
-pub use listener::{
-    BindError, DEFAULT_BACKLOG, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_SEND_BUFFER_BYTES, Listener,
-    SocketOptions, bind,
+pub use listener::{BindError, Listener, SocketOptions, bind};
+pub(crate) use listener::{
+    DEFAULT_BACKLOG, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_SEND_BUFFER_BYTES,
 };
-pub use log_throttle::LogThrottle;
+pub(crate) use log_throttle::LogThrottle;
 pub use mailbox::Mailbox;
 pub use message::{Message, Verdict};
 pub(crate) use metrics::closed_by_label;
@@ -154,8 +154,9 @@ pub use metrics::{Gauge, ReactorMetrics};
 pub(crate) use network::Network;
 pub use open_connection::{OpenConnection, Sent, Transport};
 pub use proxies::{Naming, TrustedProxies, TrustedProxy};
-pub use rate::{
-    DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
+pub use rate::MessageRate;
+pub(crate) use rate::{
+    DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE,
 };
 pub(crate) use slab::CHUNK;
 

@@ -9,13 +9,13 @@
 const UNITS_PER_MS: u32 = 16;
 
 /// Maximum rate that a limit can be set to, in messages per second.
-pub const MAX_MESSAGE_RATE: u32 = 1000;
+pub(crate) const MAX_MESSAGE_RATE: u32 = 1000;
 /// Maximum burst that a limit can be set to, in messages.
-pub const MAX_MESSAGE_BURST: u32 = 100_000;
+pub(crate) const MAX_MESSAGE_BURST: u32 = 100_000;
 /// Default rate of messages from one client, per second.
-pub const DEFAULT_MESSAGE_RATE: u32 = 20;
+pub(crate) const DEFAULT_MESSAGE_RATE: u32 = 20;
 /// Default burst of messages from one client: the taps that the element keeps while it is offline.
-pub const DEFAULT_MESSAGE_BURST: u32 = 200;
+pub(crate) const DEFAULT_MESSAGE_BURST: u32 = 200;
 
 /// A limit on the rate of a client's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

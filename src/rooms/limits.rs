@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// Default maximum number of kinds in a room.
-pub const DEFAULT_MAX_KINDS: usize = 64;
+pub(crate) const DEFAULT_MAX_KINDS: usize = 64;
 /// Maximum value of the limit on kinds.
-pub const MAX_KINDS: usize = 256;
+pub(crate) const MAX_KINDS: usize = 256;
 /// Default time that an idle room stays in memory.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Default maximum number of idle rooms in memory.
-pub const DEFAULT_MAX_IDLE_ROOMS: usize = 4096;
+pub(crate) const DEFAULT_MAX_IDLE_ROOMS: usize = 4096;
 
 /// The limits of rooms.
 #[derive(Debug, Clone)]

@@ -36,13 +36,15 @@ pub(crate) use app::RoomsApp;
 pub(crate) use creation::{DEFAULT_ROOM_CREATE_RATE, Enforcement, RoomCreation};
 pub use encoded::Encoded;
 pub(crate) use fanout::DISMISSALS;
-pub use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS, RoomLimits};
+pub use limits::RoomLimits;
+pub(crate) use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS};
 pub use room::{Counts, Room, RoomError};
-pub use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES, RoomName, RouteError, Router};
+pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
+pub use route::{RoomName, RouteError, Router};
 pub(crate) use shared::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK, RoomNotice, Shared};
 pub use table::{RoomHandle, RoomTable};
 pub(crate) use tcp_memory::{DEFAULT_IN_FLIGHT_PERCENT, TcpMemory};
-pub use watchers::MAX_REACTORS;
+pub(crate) use watchers::MAX_REACTORS;
 
 #[cfg(test)]
 mod tests;

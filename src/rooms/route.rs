@@ -9,9 +9,9 @@ use super::names::has_invisible;
 use crate::protocol::http::{Response, path_of};
 
 /// Default maximum length of a room's name, in bytes after decoding.
-pub const DEFAULT_MAX_ROOM_NAME_BYTES: usize = 256;
+pub(crate) const DEFAULT_MAX_ROOM_NAME_BYTES: usize = 256;
 /// Maximum value of the limit on room names, in bytes.
-pub const MAX_ROOM_NAME_BYTES: usize = 1024;
+pub(crate) const MAX_ROOM_NAME_BYTES: usize = 1024;
 
 /// The name of a room in a party that the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]

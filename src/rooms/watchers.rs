@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Maximum number of reactors.
-pub const MAX_REACTORS: usize = 256;
+pub(crate) const MAX_REACTORS: usize = 256;
 const WORD_BITS: usize = u64::BITS as usize;
 
 type Bits = [AtomicU64; MAX_REACTORS / WORD_BITS];

@@ -15,7 +15,9 @@ mod target;
 pub mod upgrade;
 
 pub use forwarded::{Forwarded, client as forwarded_client};
-pub use origin::{Origins, is_cross_origin};
+pub use origin::Origins;
+pub(crate) use origin::is_cross_origin;
 pub use request::Request;
-pub use response::{Response, encode_stream_head};
-pub use target::{path_of, query_has};
+pub use response::Response;
+pub(crate) use response::encode_stream_head;
+pub(crate) use target::{path_of, query_has};

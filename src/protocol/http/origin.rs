@@ -49,7 +49,7 @@ impl Origins {
 }
 
 /// Whether the request comes from a web page of another server than the one it is sent to.
-pub fn is_cross_origin(request: &Request<'_>) -> bool {
+pub(crate) fn is_cross_origin(request: &Request<'_>) -> bool {
     let host = request.field("host");
     request
         .origin

@@ -1,7 +1,7 @@
 //! The parts of a request target (RFC 9112, section 3.2).
 
 /// The path of an origin-form or absolute-form target (RFC 9112, section 3.2).
-pub fn path_of(target: &str) -> &str {
+pub(crate) fn path_of(target: &str) -> &str {
     let path = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find('/').map_or("/", |start| &rest[start..])
@@ -12,7 +12,7 @@ pub fn path_of(target: &str) -> &str {
 }
 
 /// Whether the query of `target` contains exactly `name=value`, without decoding escapes.
-pub fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
+pub(crate) fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
     let target = target.split('#').next().unwrap_or(target);
     let query = target.split_once('?').map_or("", |(_, query)| query);
     query
