@@ -154,9 +154,9 @@ test("rooms can be searched, sorted, reset and closed", async (context) => {
 test("a room name cannot change the direction of other text", async (context) => {
   const server = await start(context);
   const page = await open(context, browser, server.admin);
-  const room = "\u202eecived";
+  const room = "\u05d0\u05d1\u05d2";
   const { socket } = await member(server, room);
-  await server.react("\u202edab", room);
+  await server.react("\u05e9\u05dc\u05d5\u05dd", room);
   await eventually(() => legend(page, room), ["1", "1"]);
   await eventually(() => row(page, room).locator(".kinds b").count(), 1);
   await page.getByRole("button", { name: `Close main/${room}` }).click();
@@ -168,7 +168,7 @@ test("a room name cannot change the direction of other text", async (context) =>
     let seen = 0;
     while (texts.nextNode()) {
       const { data, parentElement } = texts.currentNode;
-      if (!data.includes("\u202e")) continue;
+      if (!/[\u0590-\u05ff]/.test(data)) continue;
       seen += 1;
       if (getComputedStyle(parentElement).unicodeBidi !== "isolate") found.push(parentElement.outerHTML);
     }

@@ -52,7 +52,9 @@ export class Server {
 
   /** Starts the process, at its previous address if it had one. */
   async restart(...more) {
-    const args = ["--listen", this.address ?? "127.0.0.1:0", ...this.#arguments, ...more];
+    // Tests send far more than a person may.
+    const free = ["--listen", this.address ?? "127.0.0.1:0", "--reaction-rate", "0"];
+    const args = [...free, ...this.#arguments, ...more];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
     this.admin = undefined;
     for await (const line of createInterface(this.#process.stdout)) {

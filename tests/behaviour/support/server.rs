@@ -21,6 +21,8 @@ pub(crate) struct Server {
     /// Lines of standard output after the first.
     lines: Mutex<Receiver<String>>,
     log: Arc<Mutex<String>>,
+    /// The thread that reads the log, until the server has ended.
+    follower: Option<JoinHandle<()>>,
     directory: PathBuf,
     _own_directory: Option<TempDir>,
 }
@@ -149,7 +151,7 @@ impl Server {
         let mut child = command.spawn().expect("the binary can be run");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("it is piped");
-        follow(stderr, Arc::clone(&log));
+        let follower = follow(stderr, Arc::clone(&log));
         let stdout = child.stdout.take().expect("it is piped");
         let (sender, lines) = channel();
         // From now on, dropping the server ends the process.
@@ -158,6 +160,7 @@ impl Server {
             addresses: Vec::new(),
             lines: Mutex::new(lines),
             log,
+            follower: Some(follower),
             directory: directory.to_owned(),
             _own_directory: None,
         };
@@ -245,7 +248,12 @@ impl Server {
 
     /// Waits for the end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait_for_end(&mut self.child)
+        let status = wait_for_end(&mut self.child);
+        // The log is complete once its reader has come to the end.
+        if let Some(follower) = self.follower.take() {
+            follower.join().expect("it only reads");
+        }
+        status
     }
 }
 
