@@ -165,7 +165,7 @@ impl App for AdminApp {
         Some(key)
     }
 
-    fn receive(&mut self, _: Client<'_>, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
+    fn receive(&mut self, _: &Client<'_>, _: &mut u32, _: Message<'_>, _: &mut Vec<u8>) -> Verdict {
         Verdict::Invalid
     }
 

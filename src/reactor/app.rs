@@ -88,7 +88,7 @@ pub trait App {
     /// to `reply` to this member alone.
     fn receive(
         &mut self,
-        client: Client<'_>,
+        client: &Client<'_>,
         member: &mut Self::Member,
         message: Message<'_>,
         reply: &mut Vec<u8>,

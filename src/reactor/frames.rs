@@ -191,7 +191,7 @@ impl<A: App> Sink<'_, A> {
 
     #[inline(always)]
     fn judge(&mut self, message: Message<'_>) -> ControlFlow<()> {
-        let (client, reply) = (self.client, &mut *self.write_buffer);
+        let (client, reply) = (&self.client, &mut *self.write_buffer);
         match self.app.receive(client, self.member, message, reply) {
             Verdict::Accepted => {}
             Verdict::Dropped => self.tally.dropped += 1,

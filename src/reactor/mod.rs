@@ -64,7 +64,7 @@
 //!
 //!     fn receive(
 //!         &mut self,
-//!         _: Client<'_>,
+//!         _: &Client<'_>,
 //!         _: &mut (),
 //!         message: Message,
 //!         reply: &mut Vec<u8>,

@@ -158,7 +158,7 @@ impl App for RoomsApp {
     #[inline]
     fn receive(
         &mut self,
-        client: Client<'_>,
+        client: &Client<'_>,
         member: &mut Membership,
         message: Message<'_>,
         _reply: &mut Vec<u8>,
@@ -171,7 +171,7 @@ impl App for RoomsApp {
         };
         let local = self.rooms.of_member(member.room);
         let is_first = !local.has_pending;
-        let may_create = || self.shared.may_create_room(client);
+        let may_create = || self.shared.may_create_room(*client);
         match local.react(&kind, may_create) {
             Ok(()) => {
                 if is_first {

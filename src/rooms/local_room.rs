@@ -69,6 +69,8 @@ impl LocalRoom {
         Ok(())
     }
 
+    // Kept out of the loop over messages, which most often finds the kind of the last reaction.
+    #[inline(never)]
     fn find(&mut self, kind: &str, may_create: impl FnOnce() -> bool) -> Result<usize, RoomError> {
         if let Some(index) = self.kinds.iter().position(|known| *known.name == *kind) {
             return Ok(index);

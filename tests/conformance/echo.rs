@@ -41,7 +41,7 @@ impl App for Echo {
 
     fn receive(
         &mut self,
-        _: Client<'_>,
+        _: &Client<'_>,
         _: &mut (),
         message: Message<'_>,
         reply: &mut Vec<u8>,
