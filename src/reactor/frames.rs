@@ -14,6 +14,9 @@ use super::rate::MessageRate;
 use crate::protocol::websocket::close::{CloseCode, Violation};
 use crate::protocol::websocket::frame::{self, Event};
 
+/// Size of the pongs of one read after which each pong replaces the one before, in bytes.
+const MAX_PONG_BYTES: usize = 128;
+
 /// Why the frames of a connection end.
 enum End {
     /// The client closes, with this code.
@@ -47,6 +50,7 @@ impl<A: App> Reactor<A> {
             member,
             write_buffer: &mut self.write_buffer,
             pong: 0..0,
+            pong_bytes: 0,
             output: &mut connection.output,
             invalid_messages: &mut connection.invalid_messages,
             max_invalid_messages: limits.max_invalid_messages,
@@ -143,6 +147,8 @@ struct Sink<'r, A: App> {
     write_buffer: &'r mut Vec<u8>,
     /// Where the newest pong of this read is in the write buffer.
     pong: Range<usize>,
+    /// Number of bytes of the pongs of this read, replaced ones included.
+    pong_bytes: usize,
     output: &'r mut Option<Box<Output>>,
     invalid_messages: &'r mut u8,
     max_invalid_messages: u8,
@@ -220,17 +226,21 @@ impl<A: App> Sink<'_, A> {
         ControlFlow::Break(())
     }
 
-    /// Sends a pong with the other replies. Only the newest ping of a read is answered (RFC 6455,
-    /// section 5.5.3), so that a client that sends pings and reads no pongs costs no memory. While
-    /// output waits for the socket, the connection keeps only the newest pong.
+    /// Sends a pong with the other replies. A client that sends more pings at once than fit into
+    /// [`MAX_PONG_BYTES`] gets a pong for the newest of the rest (RFC 6455, section 5.5.3), so that
+    /// pings without reading cost no memory. While output waits for the socket, the connection keeps
+    /// only the newest pong.
     #[cold]
     fn pong(&mut self, payload: &[u8]) {
         match self.output {
             None => {
-                self.write_buffer.drain(self.pong.clone());
+                if self.pong_bytes > MAX_PONG_BYTES {
+                    self.write_buffer.drain(self.pong.clone());
+                }
                 let start = self.write_buffer.len();
                 frame::encode(frame::PONG, payload, self.write_buffer);
                 self.pong = start..self.write_buffer.len();
+                self.pong_bytes += self.pong.len();
             }
             Some(output) => {
                 let mut pong = Vec::with_capacity(payload.len() + 2);
