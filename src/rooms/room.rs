@@ -33,7 +33,7 @@ pub enum RoomError {
     /// The kind isn't on the operator's list, or contains invisible characters.
     #[error("this server does not count this kind")]
     KindNotAllowed,
-    /// The client has created as many rooms as it may for now.
+    /// The client has reached its limit of new rooms a minute.
     #[error("too many new rooms from this address; try again later")]
     TooManyCreated,
     /// The store can't add the room or the kind.
