@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
 
-use crate::protocol::http::{Request, Response, is_cross_origin};
+use crate::protocol::http::{Request, Response, is_cross_origin, without_port};
 
 /// Minimum length of the token, in bytes.
 pub(crate) const MIN_TOKEN_BYTES: usize = 16;
@@ -84,15 +84,6 @@ impl Guard {
         let is_address = bare.unwrap_or(name).parse::<IpAddr>().is_ok();
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         is_address || is("localhost") || self.name.as_deref().is_some_and(is)
-    }
-}
-
-/// The host in `HOST:PORT`.
-pub(super) fn without_port(authority: &str) -> &str {
-    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    match authority.rsplit_once(':') {
-        Some((host, port)) if digits(port) => host,
-        _ => authority,
     }
 }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::app::AdminApp;
-use super::guard::{Guard, MIN_TOKEN_BYTES, without_port};
+use super::guard::{Guard, MIN_TOKEN_BYTES};
 use super::sources::Sources;
+use crate::protocol::http::without_port;
 use crate::reactor::{
     self, Admission, AdmissionLimits, BindError, ConnectionLimits, ListenAddress, Mailbox, Reactor,
     ReactorParts, SocketOptions, TurnAway,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rate::MessageRate;
+use crate::protocol::http::Hosts;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
@@ -29,6 +30,8 @@ pub struct ConnectionLimits {
     pub message_rate: Option<MessageRate>,
     /// Whether messages over the rate are counted but not dropped.
     pub is_dry_run: bool,
+    /// The names by which clients may address the server.
+    pub hosts: Hosts,
     /// Time that a request may take to arrive, and that a kept-alive connection may be silent. At
     /// most an hour.
     pub head_timeout: Duration,
@@ -46,6 +49,7 @@ impl Default for ConnectionLimits {
             max_invalid_messages: DEFAULT_MAX_INVALID_MESSAGES,
             message_rate: None,
             is_dry_run: false,
+            hosts: Hosts::default(),
             head_timeout: DEFAULT_HEAD_TIMEOUT,
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),

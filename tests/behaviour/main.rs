@@ -9,6 +9,7 @@
 //! - `addresses`: limits by address, and proxies that name their clients. `proxies`: nginx and
 //!   HAProxy in front.
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
+//! - `bodies`: bodies of requests, with a length or in chunks.
 //! - `pages`: the room's page and the element, as far as HTTP goes.
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
 //! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
@@ -30,6 +31,7 @@ mod abuse;
 mod addresses;
 mod admin;
 mod admin_access;
+mod bodies;
 mod crowd;
 mod descriptors;
 mod disk;
