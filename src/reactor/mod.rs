@@ -38,7 +38,7 @@
 //! use ovation::protocol::websocket::frame;
 //! use ovation::reactor::{
 //!     App, Client, ConnectionLimits, Connections, Message, NextTurn, Reactor, ReactorParts,
-//!     SocketOptions, Verdict, bind,
+//!     Refused, SocketOptions, Verdict, bind,
 //! };
 //!
 //! struct Echo;
@@ -58,7 +58,7 @@
 //!         None
 //!     }
 //!
-//!     fn join(&mut self, _: u32, _: &Request, _: &mut Vec<u8>) -> Result<(), Response<'static>> {
+//!     fn join(&mut self, _: u32, _: &Request, _: &mut Vec<u8>) -> Result<(), Refused> {
 //!         Ok(())
 //!     }
 //!
@@ -131,7 +131,7 @@ mod token;
 
 pub use admission::{Admission, AdmissionLimits, TurnAway};
 pub(crate) use admission::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
-pub use app::{App, NextTurn};
+pub use app::{App, NextTurn, Refused};
 pub use client::Client;
 pub use close_reason::Dismissal;
 pub use connections::Connections;

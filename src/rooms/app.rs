@@ -6,16 +6,19 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::broadcast::Topic;
-use super::fanout::{self, DISMISSALS, FanOut};
-use super::http;
+use super::fanout::{self, FanOut};
+use super::http::{self, NotAdmitted};
 use super::local_rooms::LocalRooms;
 use super::members::{Membership, Presence};
+use super::refusal::DISMISSALS;
 use super::room::RoomError;
 use super::route::RoomName;
 use super::shared::{RoomNotice, Shared};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
-use crate::reactor::{App, Client, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
+use crate::reactor::{
+    App, Client, Connections, Dismissal, Message, NextTurn, Refused, Transport, Verdict,
+};
 
 /// The query parameter of presence subscribers.
 const PRESENCE: (&str, &str) = ("presence", "1");
@@ -129,10 +132,18 @@ impl App for RoomsApp {
         key: u32,
         request: &Request<'_>,
         first: &mut Vec<u8>,
-    ) -> Result<Membership, Response<'static>> {
+    ) -> Result<Membership, Refused> {
+        let name = match http::admit(&self.shared, request) {
+            Ok(name) => name,
+            // Only a browser sends an origin.
+            Err(NotAdmitted::Refused(refusal)) if request.origin.is_some() => {
+                return Err(Refused::Close(refusal.index()));
+            }
+            Err(not_admitted) => return Err(Response::from(not_admitted).into()),
+        };
         let arrival = Arrival {
             key,
-            name: http::admit(&self.shared, request)?,
+            name,
             presence: self.presence(request),
             transport: Transport::WebSocket,
         };

@@ -20,22 +20,13 @@ use super::broadcast::{Broadcast, Pass, Topic};
 use super::encoded::Encoded;
 use super::local_room::LocalRoom;
 use super::members::{Cursor, Membership};
+use super::refusal::Refusal;
 use super::room::Counts;
 use super::tcp_memory::{CHECK_INTERVAL, MAX_PAUSE, TcpMemory};
-use crate::protocol::websocket::close::CloseCode;
-use crate::reactor::{Connections, Dismissal, NextTurn, Sent, Transport};
+use crate::reactor::{Connections, NextTurn, Sent, Transport};
 
 /// Maximum number of members served in one turn of the loop.
 const MAX_SENDS_PER_TURN: usize = 512;
-
-/// Why rooms dismiss their members.
-pub(crate) const DISMISSALS: [Dismissal; 1] = [Dismissal {
-    label: "operator",
-    code: CloseCode::Normal,
-    text: "closed by the operator",
-}];
-/// The index of the reason that the operator closed the room.
-const CLOSED_BY_OPERATOR: u8 = 0;
 
 /// The broadcasts of one reactor.
 #[derive(Debug)]
@@ -160,7 +151,7 @@ impl FanOut {
                     local.note_presence_sent(members);
                 }
                 Topic::Closing => {
-                    keys.for_each(|key| connections.dismiss(key, CLOSED_BY_OPERATOR));
+                    keys.for_each(|key| connections.dismiss(key, Refusal::Closed.index()));
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
 //!   requests without an upgrade. `route`: which room a target names.
-//! - `names`: what names must not contain. `shared`: what all reactors share, and how they notify
+//! - `refusal`: why clients are refused. `names`: what names must not contain. `shared`: what all reactors share, and how they notify
 //!   each other.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
@@ -25,6 +25,7 @@ mod local_room;
 mod local_rooms;
 mod members;
 mod names;
+mod refusal;
 mod room;
 mod route;
 mod shared;
@@ -35,9 +36,9 @@ mod watchers;
 pub(crate) use app::RoomsApp;
 pub(crate) use creation::{DEFAULT_ROOM_CREATE_RATE, Enforcement, RoomCreation};
 pub use encoded::Encoded;
-pub(crate) use fanout::DISMISSALS;
 pub use limits::RoomLimits;
 pub(crate) use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS};
+pub(crate) use refusal::DISMISSALS;
 pub use room::{Counts, Room, RoomError};
 pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 pub use route::{RoomName, RouteError, Router};
