@@ -67,7 +67,10 @@ pub(super) fn answer(
     let response = match request.method {
         "GET" | "HEAD" => {
             let room = shared.table.enter(&name.party, &name.room, None);
-            Response::json(200, room.counts().message.json().to_vec())
+            match room.refusal() {
+                Some(refusal) => refusal.into(),
+                None => Response::json(200, room.counts().message.json().to_vec()),
+            }
         }
         "POST" => {
             let (response, verdict) = react(shared, client, &name, body);
@@ -97,6 +100,8 @@ fn react(
                 RoomError::Store(_) => (507, Verdict::Dropped),
                 RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
                 RoomError::TooManyCreated => (429, Verdict::Dropped),
+                RoomError::Frozen | RoomError::Removed => (409, Verdict::Dropped),
+                RoomError::Closed => (403, Verdict::Dropped),
                 RoomError::KindNotAllowed => (422, Verdict::Invalid),
             };
             let response = Response::text(status, error.to_string().into_bytes());

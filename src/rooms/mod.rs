@@ -7,8 +7,9 @@
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
-//! - `table`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
-//!   reactors. `limits`: what rooms are held to. `creation`: how many each address creates.
+//! - `table`, `key`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
+//!   reactors. `moderation`: what operators and moderators do to them. `limits`: what rooms are held
+//!   to. `creation`: how many each address creates.
 //!
 //! A reaction first goes into the reactor's own pending delta, which touches no cache line of
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.
@@ -20,10 +21,12 @@ mod creation;
 mod encoded;
 mod fanout;
 mod http;
+mod key;
 mod limits;
 mod local_room;
 mod local_rooms;
 mod members;
+mod moderation;
 mod names;
 mod refusal;
 mod room;

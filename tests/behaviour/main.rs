@@ -13,7 +13,8 @@
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
 //! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
 //! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
-//! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
+//! - `admin`: health, metrics and samples. `operator`: actions on rooms. `moderation`: modes and
+//!   removals. `admin_access`: who may
 //!   use the admin side.
 //! - `files`: which files Ovation opens, makes and leaves, and who may read them.
 //! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
@@ -41,6 +42,7 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod moderation;
 mod operator;
 mod overload;
 mod pages;
