@@ -61,7 +61,7 @@ fn set_mode(shared: &Shared, room: &RoomHandle, mode: RoomMode) -> Response<'sta
         return Response::text(507, (shared.explain)(&error).into_bytes());
     }
     let (party, name) = (room.party(), room.name());
-    tracing::info!(?party, room = ?name, mode = mode.name(), "room mode set by operator");
+    tracing::info!(?party, room = ?name, mode = mode.label(), "room mode set by operator");
     done(members)
 }
 

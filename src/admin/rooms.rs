@@ -129,7 +129,7 @@ fn write_room(room: &Room, json: &mut Vec<u8>) {
         r#"{{"party":{},"room":{},"mode":"{}","members":{},"reactions":{},"perSecond":{},"counts":"#,
         text(room.party()),
         text(room.name()),
-        room.mode().name(),
+        room.mode().label(),
         room.members(),
         room.total(),
         room.per_second(),

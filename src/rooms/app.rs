@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::broadcast::Topic;
+use super::encoded::Encoded;
 use super::fanout::{self, FanOut};
 use super::http::{self, NotAdmitted};
 use super::local_rooms::LocalRooms;
@@ -86,11 +87,7 @@ impl RoomsApp {
     ///
     /// # Errors
     /// [`Refusal`] if nobody may be in the room.
-    fn enter(
-        &mut self,
-        arrival: &Arrival<'_>,
-        first: &mut Vec<u8>,
-    ) -> Result<Membership, Refusal> {
+    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Result<Membership, Refusal> {
         let index = self.rooms.enter(&arrival.name.party, &arrival.name.room);
         let local = self.rooms.of_member(index);
         if let Some(refusal) = local.handle.refusal() {
@@ -100,9 +97,10 @@ impl RoomsApp {
         self.shared.member_joined(&local.handle);
         let slot = local.add_member(arrival.key, arrival.interest, self.reactor);
         let counts = local.handle.counts();
-        let mut tell = |message| first.extend_from_slice(fanout::form(message, arrival.transport));
+        let mut tell =
+            |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
         tell(&counts.message);
-        if arrival.interest >= Interest::Mode && local.handle.mode() != RoomMode::Open {
+        if arrival.interest >= Interest::Mode && !local.handle.mode().is_open() {
             tell(&local.handle.mode_message());
         }
         if arrival.interest >= Interest::Presence {

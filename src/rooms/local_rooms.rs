@@ -57,7 +57,7 @@ impl LocalRooms {
 
     /// The room at `index`, if the reactor still has it.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut LocalRoom> {
-        self.rooms.get_mut(index as usize)
+        self.rooms.get_mut(index as usize).map(Box::as_mut)
     }
 
     /// The room with this id and its index, if the reactor has members in it.

@@ -30,7 +30,7 @@ impl Room {
     pub(super) fn mode_message(&self) -> Encoded {
         const SIZE_HINT: usize = 80;
         let mode = self.mode();
-        Encoded::new(SIZE_HINT, |json| encode_mode(mode.name(), json))
+        Encoded::new(SIZE_HINT, |json| encode_mode(mode.label(), json))
     }
 
     /// Sets the mode. A room that the store doesn't have is created for it. Returns whether the
