@@ -2,8 +2,8 @@
 //!
 //! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
 //!   requests without an upgrade. `route`: which room a target names.
-//! - `refusal`: why clients are refused. `names`: what names must not contain. `shared`: what all reactors share, and how they notify
-//!   each other.
+//! - `refusal`: why clients are refused. `names`: what names must not contain. `shared`: what all
+//!   reactors share, and how they notify each other. [`standalone()`]: the rooms without a server.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
@@ -32,6 +32,7 @@ mod refusal;
 mod room;
 mod route;
 mod shared;
+mod standalone;
 mod table;
 mod tcp_memory;
 mod watchers;
@@ -46,6 +47,7 @@ pub use room::{Counts, Room, RoomError};
 pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 pub use route::{RoomName, RouteError, Router};
 pub(crate) use shared::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK, RoomNotice, Shared};
+pub use standalone::standalone;
 pub use table::{RoomHandle, RoomTable};
 pub(crate) use tcp_memory::{DEFAULT_IN_FLIGHT_PERCENT, TcpMemory};
 pub(crate) use watchers::MAX_REACTORS;
