@@ -14,7 +14,7 @@ use super::rooms;
 use super::sampler::{INTERVAL, Sampler};
 use super::sources::Sources;
 use crate::protocol::http::{Origins, Request, Response, encode_stream_head, path_of, sse};
-use crate::reactor::{App, Client, Connections, Message, NextTurn, Verdict};
+use crate::reactor::{App, Client, Connections, Message, NextTurn, Refused, Verdict};
 use crate::web::Dashboard;
 
 /// Fields of every response that is data and not a file, so that no browser renders it.
@@ -151,8 +151,8 @@ impl App for AdminApp {
         _key: u32,
         _request: &Request<'_>,
         _first: &mut Vec<u8>,
-    ) -> Result<u32, Response<'static>> {
-        Err(Response::text(404, &b"Not found"[..]))
+    ) -> Result<u32, Refused> {
+        Err(Response::text(404, &b"Not found"[..]).into())
     }
 
     fn join_stream(&mut self, key: u32, request: &Request<'_>, first: &mut Vec<u8>) -> Option<u32> {

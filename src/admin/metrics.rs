@@ -107,7 +107,7 @@ impl Scrape {
             ("ovation_reactions", "Reactions counted", |it| &it.messages),
             (
                 "ovation_dropped_messages",
-                "Reactions dropped because the room or the store is full",
+                "Reactions dropped because the room or the store is full, or the room is frozen or closed",
                 |it| &it.dropped_messages,
             ),
             (

@@ -25,6 +25,22 @@ pub enum NextTurn {
     OnEvent,
 }
 
+/// How an application refuses a WebSocket handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// With a response.
+    Response(Response<'static>),
+    /// With a WebSocket that closes at once, for the reason at this index of [`App::DISMISSALS`]: a
+    /// browser shows a page the code of a close frame, but not the status of a response.
+    Close(u8),
+}
+
+impl From<Response<'static>> for Refused {
+    fn from(response: Response<'static>) -> Self {
+        Self::Response(response)
+    }
+}
+
 /// An application that a reactor serves.
 pub trait App {
     /// What the application keeps of an open connection. The slab holds it, so keep it small.
@@ -64,13 +80,13 @@ pub trait App {
     /// what the application appends to `first` right after the handshake.
     ///
     /// # Errors
-    /// The response that refuses the upgrade.
+    /// [`Refused`] says how the reactor refuses the client.
     fn join(
         &mut self,
         key: u32,
         request: &Request<'_>,
         first: &mut Vec<u8>,
-    ) -> Result<Self::Member, Response<'static>>;
+    ) -> Result<Self::Member, Refused>;
 
     /// Admits the connection at `key` as a member with an event stream, if `request` may have
     /// one: appends the head of the response and the first events to `first`. `None` leaves the

@@ -1,7 +1,8 @@
 //! The reactor: one thread, one poll, and the sockets that it accepted. A library that knows no
 //! application: the rooms, the admin side and an echo server each implement [`App`].
 //!
-//! - `event_loop`: the [`Reactor`] and its turns. `accept`, `input`, `requests`, `frames` and
+//! - `event_loop`: the [`Reactor`] and its turns. [`Reactor::run`] waits for events; a program with
+//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`, `requests`, `frames` and
 //!   `closing` are its steps: a connection's way in, what it sends, and its way out.
 //! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how
 //!   other threads notify it.
@@ -39,7 +40,7 @@
 //! use ovation::protocol::websocket::frame;
 //! use ovation::reactor::{
 //!     App, Client, ConnectionLimits, Connections, Message, NextTurn, Reactor, ReactorParts,
-//!     SocketOptions, Verdict, bind,
+//!     Refused, SocketOptions, Verdict, bind,
 //! };
 //!
 //! struct Echo;
@@ -59,7 +60,7 @@
 //!         None
 //!     }
 //!
-//!     fn join(&mut self, _: u32, _: &Request, _: &mut Vec<u8>) -> Result<(), Response<'static>> {
+//!     fn join(&mut self, _: u32, _: &Request, _: &mut Vec<u8>) -> Result<(), Refused> {
 //!         Ok(())
 //!     }
 //!
@@ -133,7 +134,7 @@ mod token;
 
 pub use admission::{Admission, AdmissionLimits, TurnAway};
 pub(crate) use admission::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
-pub use app::{App, NextTurn};
+pub use app::{App, NextTurn, Refused};
 pub use client::Client;
 pub use close_reason::Dismissal;
 pub use connections::Connections;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-use super::app::App;
+use super::app::{App, Refused};
 use super::bodies::PartialBody;
 use super::client::Client;
 use super::close_reason::CloseReason;
@@ -12,7 +12,7 @@ use super::event_loop::Reactor;
 use crate::protocol::http::chunked::ChunkedError;
 use crate::protocol::http::request::{self, Request};
 use crate::protocol::http::{Response, upgrade};
-use crate::protocol::websocket::frame::Decoder;
+use crate::protocol::websocket::frame::{self, Decoder};
 
 /// Size of the replies to pipelined requests after which the reactor sends them, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024;
@@ -250,19 +250,24 @@ impl<A: App> Reactor<A> {
 
     /// Answers an upgrade. `rest` follows the request and holds frames already.
     fn open(&mut self, key: u32, request: &Request<'_>, rest: &[u8]) {
-        let start = self.write_buffer.len();
-        let joined = match upgrade::accept_key(request) {
-            Ok(accept) => {
-                upgrade::encode_switching_protocols(&accept, &mut self.write_buffer);
-                self.app.join(key, request, &mut self.write_buffer)
+        let accept = match upgrade::accept_key(request) {
+            Ok(accept) => accept,
+            Err(error) => {
+                return self.refuse_request(key, &error.into(), CloseReason::BadRequest);
             }
-            Err(error) => Err(error.into()),
         };
-        let member = match joined {
+        let start = self.write_buffer.len();
+        upgrade::encode_switching_protocols(&accept, &mut self.write_buffer);
+        let opened = self.write_buffer.len();
+        let member = match self.app.join(key, request, &mut self.write_buffer) {
             Ok(member) => member,
-            Err(response) => {
+            Err(Refused::Response(response)) => {
                 self.write_buffer.truncate(start);
                 return self.refuse_request(key, &response, CloseReason::BadRequest);
+            }
+            Err(Refused::Close(index)) => {
+                self.write_buffer.truncate(opened);
+                return self.refuse_websocket(key, index);
             }
         };
         if let Some(connection) = self.connections.get_mut(key) {
@@ -274,6 +279,17 @@ impl<A: App> Reactor<A> {
         if !rest.is_empty() {
             self.process_frames(key, &mut rest.to_vec());
         }
+    }
+
+    /// Closes a WebSocket whose handshake is in the write buffer, for the application's reason at
+    /// `index`.
+    fn refuse_websocket(&mut self, key: u32, index: u8) {
+        let mut last = self.take_write_buffer();
+        if let Some(dismissal) = A::DISMISSALS.get(usize::from(index)) {
+            frame::encode_close(Some(dismissal.code), dismissal.text, &mut last);
+        }
+        self.finish(key, CloseReason::Dismissed(index), &last);
+        self.return_write_buffer(last);
     }
 
     /// Opens an event stream, whose start is in the write buffer. The stream has no end, so

@@ -6,19 +6,25 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::broadcast::Topic;
-use super::fanout::{self, DISMISSALS, FanOut};
-use super::http;
+use super::encoded::Encoded;
+use super::fanout::{self, FanOut};
+use super::http::{self, NotAdmitted};
 use super::local_rooms::LocalRooms;
-use super::members::{Membership, Presence};
+use super::members::{Interest, Membership};
+use super::refusal::{DISMISSALS, Refusal};
 use super::room::RoomError;
 use super::route::RoomName;
 use super::shared::{RoomNotice, Shared};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
-use crate::reactor::{App, Client, Connections, Dismissal, Message, NextTurn, Transport, Verdict};
+use crate::reactor::{
+    App, Client, Connections, Dismissal, Message, NextTurn, Refused, Transport, Verdict,
+};
 
 /// The query parameter of presence subscribers.
 const PRESENCE: (&str, &str) = ("presence", "1");
+/// The query parameter of members that want the room's mode.
+const STATE: (&str, &str) = ("state", "1");
 
 /// The rooms of one reactor.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub(crate) struct RoomsApp {
 struct Arrival<'r> {
     key: u32,
     name: RoomName<'r>,
-    presence: Presence,
+    interest: Interest,
     transport: Transport,
 }
 
@@ -66,33 +72,47 @@ impl RoomsApp {
         }
     }
 
-    /// Whether a request asks for presence and the server has it.
-    fn presence(&self, request: &Request<'_>) -> Presence {
+    /// What a request asks for, as far as the server has it.
+    fn interest(&self, request: &Request<'_>) -> Interest {
         if self.shared.presence_interval.is_some() && query_has(request.target, PRESENCE) {
-            Presence::Wanted
+            Interest::Presence
+        } else if query_has(request.target, STATE) {
+            Interest::Mode
         } else {
-            Presence::Unwanted
+            Interest::Counts
         }
     }
 
     /// Adds a member to its room. Appends the messages that the member gets first to `first`.
-    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Membership {
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody may be in the room.
+    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Result<Membership, Refusal> {
         let index = self.rooms.enter(&arrival.name.party, &arrival.name.room);
         let local = self.rooms.of_member(index);
+        if let Some(refusal) = local.handle.refusal() {
+            self.rooms.release_if_unused(index);
+            return Err(refusal);
+        }
         self.shared.member_joined(&local.handle);
-        let slot = local.add_member(arrival.key, arrival.presence, self.reactor);
+        let slot = local.add_member(arrival.key, arrival.interest, self.reactor);
         let counts = local.handle.counts();
-        first.extend_from_slice(fanout::form(&counts.message, arrival.transport));
-        if arrival.presence == Presence::Wanted {
+        let mut tell =
+            |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
+        tell(&counts.message);
+        if arrival.interest >= Interest::Mode && !local.handle.mode().is_open() {
+            tell(&local.handle.mode_message());
+        }
+        if arrival.interest >= Interest::Presence {
             let (members, presence) = local.handle.presence();
-            first.extend_from_slice(fanout::form(&presence, arrival.transport));
+            tell(&presence);
             local.note_presence_sent(members);
         }
-        Membership {
+        Ok(Membership {
             room: index,
             slot,
             sent: counts.version as u32,
-        }
+        })
     }
 }
 
@@ -129,14 +149,23 @@ impl App for RoomsApp {
         key: u32,
         request: &Request<'_>,
         first: &mut Vec<u8>,
-    ) -> Result<Membership, Response<'static>> {
-        let arrival = Arrival {
-            key,
-            name: http::admit(&self.shared, request)?,
-            presence: self.presence(request),
-            transport: Transport::WebSocket,
-        };
-        Ok(self.enter(&arrival, first))
+    ) -> Result<Membership, Refused> {
+        let admitted = http::admit(&self.shared, request).and_then(|name| {
+            let arrival = Arrival {
+                key,
+                name,
+                interest: self.interest(request),
+                transport: Transport::WebSocket,
+            };
+            Ok(self.enter(&arrival, first)?)
+        });
+        admitted.map_err(|not_admitted| match not_admitted {
+            // Only a browser sends an origin.
+            NotAdmitted::Refused(refusal) if request.origin.is_some() => {
+                Refused::Close(refusal.index())
+            }
+            not_admitted => Response::from(not_admitted).into(),
+        })
     }
 
     fn join_stream(
@@ -148,11 +177,17 @@ impl App for RoomsApp {
         let arrival = Arrival {
             key,
             name: http::admit(&self.shared, request).ok()?,
-            presence: self.presence(request),
+            interest: self.interest(request),
             transport: Transport::EventStream,
         };
+        let start = first.len();
         encode_stream_head(request, &self.shared.origins, first);
-        Some(self.enter(&arrival, first))
+        let member = self.enter(&arrival, first);
+        if member.is_err() {
+            // `respond` tells the client why.
+            first.truncate(start);
+        }
+        member.ok()
     }
 
     #[inline]
@@ -202,19 +237,27 @@ impl App for RoomsApp {
         let Some(connection) = connections.open_mut(key) else {
             return;
         };
-        let presence = connection.member.slot.presence();
+        let interest = connection.member.slot.interest();
         let local = self.rooms.of_member(connection.member.room);
         fanout::send_counts(key, &local.handle.counts(), connections);
-        if presence == Presence::Wanted {
+        if interest >= Interest::Mode {
+            fanout::send_unversioned(key, &local.handle.mode_message(), connections);
+        }
+        if interest >= Interest::Presence {
             let (members, presence) = local.handle.presence();
-            fanout::send_presence(key, &presence, connections);
+            fanout::send_unversioned(key, &presence, connections);
             local.note_presence_sent(members);
         }
     }
 
     fn notice(&mut self, notice: RoomNotice, now: Instant) {
-        if let Some((index, local)) = self.rooms.by_id(notice.room_id) {
-            self.fanout.changed(notice.topic, index, local, now);
+        let Some((index, local)) = self.rooms.by_id(notice.room_id) else {
+            return;
+        };
+        local.renew();
+        self.fanout.changed(notice.topic, index, local, now);
+        if notice.topic == Topic::Closing && local.handle.refusal() == Some(Refusal::Removed) {
+            self.rooms.forget_name(index);
         }
     }
 

@@ -11,12 +11,14 @@ pub(super) enum Topic {
     Counts,
     /// The number of members, for presence subscribers.
     Presence,
-    /// The room closes: all members are dismissed.
+    /// The mode, for members that want it.
+    Mode,
+    /// Nobody may be in the room any more: all members are dismissed.
     Closing,
 }
 
 impl Topic {
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 4;
 }
 
 /// The state of a room's broadcasts about one topic.

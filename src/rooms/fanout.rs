@@ -6,7 +6,8 @@
 //! longer than a tick, the next pass begins when it ends: load stretches the tick and never builds
 //! a backlog. While TCP holds too much memory, passes pause.
 //!
-//! Presence goes to presence subscribers in the same way, and the closing of a room to all members.
+//! Presence and the room's mode go to the members that want them in the same way, and the closing of
+//! a room to all members.
 //! Presence waits for its interval first, so that a page reload isn't reported as a leave and a
 //! join.
 
@@ -19,23 +20,13 @@ use bytes::Bytes;
 use super::broadcast::{Broadcast, Pass, Topic};
 use super::encoded::Encoded;
 use super::local_room::LocalRoom;
-use super::members::{Cursor, Membership};
+use super::members::{Cursor, Interest, Membership};
 use super::room::Counts;
 use super::tcp_memory::{CHECK_INTERVAL, MAX_PAUSE, TcpMemory};
-use crate::protocol::websocket::close::CloseCode;
-use crate::reactor::{Connections, Dismissal, NextTurn, Sent, Transport};
+use crate::reactor::{Connections, NextTurn, Sent, Transport};
 
 /// Maximum number of members served in one turn of the loop.
 const MAX_SENDS_PER_TURN: usize = 512;
-
-/// Why rooms dismiss their members.
-pub(crate) const DISMISSALS: [Dismissal; 1] = [Dismissal {
-    label: "operator",
-    code: CloseCode::Normal,
-    text: "closed by the operator",
-}];
-/// The index of the reason that the operator closed the room.
-const CLOSED_BY_OPERATOR: u8 = 0;
 
 /// The broadcasts of one reactor.
 #[derive(Debug)]
@@ -91,7 +82,7 @@ impl FanOut {
         let at = match topic {
             Topic::Counts => not_before.filter(|at| *at > now),
             Topic::Presence => Some(now + self.presence_interval),
-            Topic::Closing => None,
+            Topic::Mode | Topic::Closing => None,
         };
         match at {
             Some(at) => self.due.push(Reverse((at, index, topic))),
@@ -156,11 +147,18 @@ impl FanOut {
                 }
                 Topic::Presence => {
                     let (members, presence) = local.handle.presence();
-                    keys.for_each(|key| send_presence(key, &presence, connections));
+                    keys.for_each(|key| send_unversioned(key, &presence, connections));
                     local.note_presence_sent(members);
                 }
+                Topic::Mode => {
+                    let mode = local.handle.mode_message();
+                    keys.for_each(|key| send_unversioned(key, &mode, connections));
+                }
                 Topic::Closing => {
-                    keys.for_each(|key| connections.dismiss(key, CLOSED_BY_OPERATOR));
+                    // The room may have been opened again meanwhile.
+                    if let Some(refusal) = local.handle.refusal() {
+                        keys.for_each(|key| connections.dismiss(key, refusal.index()));
+                    }
                 }
             }
         }
@@ -183,7 +181,7 @@ impl FanOut {
         let cursor = match topic {
             Topic::Counts => {
                 local.handle.acknowledge_counts(self.reactor);
-                local.members.all()
+                local.members.with(Interest::Counts)
             }
             Topic::Presence => {
                 local.handle.acknowledge_presence(self.reactor);
@@ -193,10 +191,11 @@ impl FanOut {
                     // Every presence subscriber has this number already.
                     Cursor::default()
                 } else {
-                    local.members.presence_subscribers()
+                    local.members.with(Interest::Presence)
                 }
             }
-            Topic::Closing => local.members.all(),
+            Topic::Mode => local.members.with(Interest::Mode),
+            Topic::Closing => local.members.with(Interest::Counts),
         };
         Pass {
             began: self.now,
@@ -237,15 +236,15 @@ pub(super) fn send_counts(key: u32, counts: &Counts, connections: &mut Connectio
     }
 }
 
-/// Sends the number of members to a presence subscriber.
-pub(super) fn send_presence(
+/// Sends the number of members or the mode to a member that wants it.
+pub(super) fn send_unversioned(
     key: u32,
-    presence: &Encoded,
+    message: &Encoded,
     connections: &mut Connections<Membership>,
 ) {
     if let Some(mut connection) = connections.open_mut(key) {
-        // A member whose socket is full gets the newest number when the socket drains.
-        connection.send(form(presence, connection.transport));
+        // A member whose socket is full gets the newest message when the socket drains.
+        connection.send(form(message, connection.transport));
     }
 }
 

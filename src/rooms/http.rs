@@ -1,22 +1,53 @@
 //! Requests for a room without an upgrade: reading the counts, and reacting.
 
+use super::refusal::Refusal;
 use super::room::RoomError;
-use super::route::RoomName;
+use super::route::{RoomName, RouteError};
 use super::shared::Shared;
 use crate::protocol::http::{Request, Response};
 use crate::protocol::messages::parse_reaction;
 use crate::reactor::{Client, Verdict};
 
+/// Why a request does not get to a room.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotAdmitted {
+    /// The request names no room.
+    NoRoom(RouteError),
+    /// The client may not use the room.
+    Refused(Refusal),
+}
+
+impl From<RouteError> for NotAdmitted {
+    fn from(error: RouteError) -> Self {
+        Self::NoRoom(error)
+    }
+}
+
+impl From<Refusal> for NotAdmitted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<NotAdmitted> for Response<'static> {
+    fn from(not_admitted: NotAdmitted) -> Self {
+        match not_admitted {
+            NotAdmitted::NoRoom(error) => error.into(),
+            NotAdmitted::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
 /// The room that `request` names, if the request comes from an origin that may use it.
 ///
 /// # Errors
-/// The response that refuses the request.
+/// [`NotAdmitted`] says why the client does not get to the room.
 pub(super) fn admit<'r>(
     shared: &Shared,
     request: &Request<'r>,
-) -> Result<RoomName<'r>, Response<'static>> {
+) -> Result<RoomName<'r>, NotAdmitted> {
     if !shared.origins.allow(request) {
-        return Err(Response::text(403, &b"This origin is not allowed"[..]));
+        return Err(Refusal::Origin.into());
     }
     Ok(shared.router.route(request.target)?)
 }
@@ -31,12 +62,15 @@ pub(super) fn answer(
 ) -> (Response<'static>, Option<Verdict>) {
     let name = match admit(shared, request) {
         Ok(name) => name,
-        Err(refusal) => return (refusal, None),
+        Err(not_admitted) => return (not_admitted.into(), None),
     };
     let response = match request.method {
         "GET" | "HEAD" => {
             let room = shared.table.enter(&name.party, &name.room, None);
-            Response::json(200, room.counts().message.json().to_vec())
+            match room.refusal() {
+                Some(refusal) => refusal.into(),
+                None => Response::json(200, room.counts().message.json().to_vec()),
+            }
         }
         "POST" => {
             let (response, verdict) = react(shared, client, &name, body);
@@ -66,6 +100,8 @@ fn react(
                 RoomError::Store(_) => (507, Verdict::Dropped),
                 RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
                 RoomError::TooManyCreated => (429, Verdict::Dropped),
+                RoomError::Frozen | RoomError::Removed => (409, Verdict::Dropped),
+                RoomError::Closed => (403, Verdict::Dropped),
                 RoomError::KindNotAllowed => (422, Verdict::Invalid),
             };
             let response = Response::text(status, error.to_string().into_bytes());

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Http, PATIENCE, Server, dial, eventually, reaction, resident_bytes, upgrade_head,
+    Client, Http, PATIENCE, Server, dial, eventually, post_request, reaction, resident_bytes,
+    upgrade_head,
 };
 
 #[test]

@@ -11,7 +11,7 @@ use ovation::protocol::http::request::Request;
 use ovation::protocol::websocket::frame;
 use ovation::reactor::{
     App, Client, ConnectionLimits, Connections, ListenAddress, Message, NextTurn, Reactor,
-    ReactorParts, SocketOptions, Verdict, bind,
+    ReactorParts, Refused, SocketOptions, Verdict, bind,
 };
 
 /// Maximum size of a message: sections 9.1 and 9.2 of the suite go to 16 MiB.
@@ -35,7 +35,7 @@ impl App for Echo {
         None
     }
 
-    fn join(&mut self, _: u32, _: &Request<'_>, _: &mut Vec<u8>) -> Result<(), Response<'static>> {
+    fn join(&mut self, _: u32, _: &Request<'_>, _: &mut Vec<u8>) -> Result<(), Refused> {
         Ok(())
     }
 

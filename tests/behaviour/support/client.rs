@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
 use super::{PATIENCE, Server};
 
@@ -111,6 +111,11 @@ impl Client {
         Self::over(dial(server), target)
     }
 
+    /// Opens `target` as a page of `origin` does, if there is one. Reads no message.
+    pub(crate) fn open_from(server: &Server, target: &str, origin: Option<&str>) -> Self {
+        Self::upgrade(dial(server), target, origin)
+    }
+
     /// Joins a room of the party `main` and reads its counts.
     pub(crate) fn join(server: &Server, room: &str) -> (Self, Counts) {
         let mut client = Self::open(server, &format!("/party/{room}"));
@@ -136,10 +141,18 @@ impl Client {
 impl<S: Read + Write> Client<S> {
     /// Opens `target` over a connected stream.
     pub(crate) fn over(stream: S, target: &str) -> Self {
+        Self::upgrade(stream, target, None)
+    }
+
+    fn upgrade(stream: S, target: &str, origin: Option<&str>) -> Self {
         // The default is 128 KiB per client.
         let config = WebSocketConfig::default().read_buffer_size(8192);
-        let uri = format!("ws://ovation.test{target}");
-        match tungstenite::client::client_with_config(uri, stream, Some(config)) {
+        let uri = format!("ws://ovation.test{target}").parse();
+        let mut request = ClientRequestBuilder::new(uri.expect("a URI"));
+        if let Some(origin) = origin {
+            request = request.with_header("Origin", origin);
+        }
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
             Ok((socket, _)) => Self { socket },
             Err(tungstenite::HandshakeError::Failure(error)) => panic!("{target}: {error}"),
             Err(tungstenite::HandshakeError::Interrupted(_)) => {
