@@ -131,6 +131,7 @@ impl LimitArgs {
             max_connections: self.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
             max_per_address: self.max_connections_per_ip,
             min_free_memory_percent: self.min_free_memory_percent,
+            makes_room: false,
         };
         Admission::new(limits, advice::turn_away).trusting(proxies)
     }

@@ -52,8 +52,7 @@ pub(crate) struct ListenArgs {
 
     /// Trusted proxies name their clients by the PROXY protocol, version 1 or 2, and every
     /// connection from them must begin with its header
-    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new(),
-          requires_if("true", "trusted_proxies"))]
+    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
     proxy_protocol: bool,
 }
 
@@ -61,6 +60,12 @@ impl ListenArgs {
     /// The number of reactors to run.
     pub(crate) fn reactor_count(&self) -> usize {
         reactor_count(self.reactors)
+    }
+
+    /// Whether proxies must name their clients by a protocol, but no proxy may. Clap's own check
+    /// knows only one of the forms of a true value in the environment.
+    pub(crate) fn lacks_proxies(&self) -> bool {
+        self.proxy_protocol && self.trusted_proxies.is_empty()
     }
 
     /// The proxies that may name their clients.

@@ -13,8 +13,9 @@ pub(crate) const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
 pub(crate) const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default time that a client may take to finish closing.
 pub(crate) const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Default interval at which the reactor pings a silent connection.
-pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Default interval at which the reactor pings a silent connection. The ping goes out after one to
+/// two intervals: within the 60 s after which many proxies close a quiet connection.
+pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// The limits that a reactor holds its connections to.
 #[derive(Debug, Clone)]
