@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{self, Memory};
 use super::sampler::{RoomsSample, Sampler};
+use crate::log;
 use crate::reactor::{Gauge, ReactorMetrics, closed_by_label};
 use crate::rooms::DISMISSALS;
 use crate::store::Status;
@@ -254,6 +255,11 @@ impl Scrape {
             "ovation_build_info",
             "Version of the server, as a label",
             [(version, 1u64)],
+        )?;
+        writer.counter(
+            "ovation_log_lines_dropped",
+            "Log lines that standard error did not take",
+            log::dropped_lines(),
         )?;
         if let Some(time) = process::cpu_time() {
             writer.counter(

@@ -17,6 +17,7 @@
 //!   removals. `admin_access`: who may
 //!   use the admin side.
 //! - `files`: which files Ovation opens, makes and leaves, and who may read them.
+//! - `log`: a log that can't be written.
 //! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
 //! - `documentation`: the pages of the documentation, held to the code.
 //! - `support`: the harness. It starts the server, and has the clients and the waits.
@@ -42,6 +43,7 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod log;
 mod moderation;
 mod operator;
 mod overload;
