@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{self, Memory};
 use super::sampler::{RoomsSample, Sampler};
+use super::sources::Sources;
 use crate::log;
 use crate::reactor::{Gauge, ReactorMetrics, closed_by_label};
 use crate::rooms::DISMISSALS;
@@ -32,25 +33,21 @@ struct Scrape {
     rooms: RoomsSample,
     store: Status,
     limited_rooms: u64,
+    sessions: u64,
     is_ready: bool,
     start_seconds: u64,
 }
 
 /// Writes all metrics.
-pub(super) fn text(
-    metrics: &[Arc<ReactorMetrics>],
-    sampler: &Sampler,
-    store: Status,
-    limited_rooms: u64,
-    is_ready: bool,
-) -> String {
+pub(super) fn text(sources: &Sources, sampler: &Sampler, is_ready: bool) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        metrics: metrics.to_vec(),
+        metrics: sources.metrics.clone(),
         cpu_times: sampler.threads().cpu_times().collect(),
         rooms: sampler.rooms().clone(),
-        store,
-        limited_rooms,
+        store: sources.store.status(),
+        limited_rooms: sources.shared.creation.limited(),
+        sessions: sources.shared.sessions.len() as u64,
         is_ready,
         start_seconds: sampler.start_seconds(),
     }));
@@ -111,6 +108,11 @@ impl Scrape {
                 |it| &it.dropped_messages,
             ),
             (
+                "ovation_repeated_messages",
+                "Numbered messages that were sent again, or too early",
+                |it| &it.repeated_messages,
+            ),
+            (
                 "ovation_limited_messages",
                 "Messages over the rate limit of their connection",
                 |it| &it.limited_messages,
@@ -157,6 +159,11 @@ impl Scrape {
             "ovation_limited_room_creations",
             "Reactions that would have created a room over the limit of their address",
             self.limited_rooms,
+        )?;
+        writer.gauge(
+            "ovation_sessions",
+            "Sessions that the server remembers",
+            self.sessions,
         )
     }
 

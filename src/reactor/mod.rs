@@ -160,6 +160,7 @@ pub(crate) use rate::{
     DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE,
 };
 pub(crate) use slab::CHUNK;
+pub(crate) use sweep::Sweep;
 
 /// The bytes that a reactor keeps of each connection, if the application's members are `M`.
 pub const fn entry_bytes<M>() -> usize {

@@ -13,11 +13,18 @@ pub(crate) fn path_of(target: &str) -> &str {
 
 /// Whether the query of `target` contains exactly `name=value`, without decoding escapes.
 pub(crate) fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
+    pairs(target).any(|pair| pair == (name, value))
+}
+
+/// The first value of the parameter `name` in the query of `target`, without decoding escapes.
+pub(crate) fn query_value<'t>(target: &'t str, name: &str) -> Option<&'t str> {
+    pairs(target).find_map(|(known, value)| (known == name).then_some(value))
+}
+
+fn pairs(target: &str) -> impl Iterator<Item = (&str, &str)> {
     let target = target.split('#').next().unwrap_or(target);
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    query
-        .split('&')
-        .any(|pair| pair.split_once('=') == Some((name, value)))
+    query.split('&').filter_map(|pair| pair.split_once('='))
 }
 
 #[cfg(test)]
