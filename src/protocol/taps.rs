@@ -62,8 +62,7 @@ struct Fields<'t> {
 /// # Errors
 /// [`InvalidReaction`] says which rule is broken.
 pub fn parse_tap(text: &str, max_kind_bytes: usize) -> Result<Tap<'_>, InvalidReaction> {
-    let fields: Fields<'_> =
-        serde_json::from_str(text).map_err(|_| InvalidReaction::Malformed)?;
+    let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| InvalidReaction::Malformed)?;
     check_kind(&fields.kind, max_kind_bytes)?;
     let taps = fields.n.unwrap_or(1);
     if !(1..=MAX_TAPS).contains(&taps) || fields.id == Some(0) {
@@ -80,7 +79,9 @@ pub fn parse_tap(text: &str, max_kind_bytes: usize) -> Result<Tap<'_>, InvalidRe
 /// none.
 pub fn parse_session(text: &str) -> Option<u128> {
     let is_hex = text.len() == SESSION_DIGITS && text.bytes().all(|it| it.is_ascii_hexdigit());
-    let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
+    let id = is_hex
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten()?;
     (id != 0).then_some(id)
 }
 
@@ -99,7 +100,12 @@ pub struct Hello {
 
 /// Appends what a client with a session is told first, as JSON.
 pub fn encode_hello(hello: &Hello, output: &mut Vec<u8>) {
-    let Hello { counted, server, heartbeat_ms, memory_ms } = hello;
+    let Hello {
+        counted,
+        server,
+        heartbeat_ms,
+        memory_ms,
+    } = hello;
     // Writing to memory can't fail.
     let _ = write!(
         output,
@@ -131,13 +137,19 @@ mod tests {
         for (text, expected) in [
             (r#"{"kind":"love"}"#, tap(1, None)),
             (r#"{"kind":"love","n":50,"id":1}"#, tap(50, Some(1))),
-            (r#"{"id":9007199254740991,"kind":"love"}"#, tap(1, Some(9007199254740991))),
+            (
+                r#"{"id":9007199254740991,"kind":"love"}"#,
+                tap(1, Some(9007199254740991)),
+            ),
             (r#"{"kind":"love","n":0,"id":1}"#, Err(Number)),
             (r#"{"kind":"love","n":51,"id":1}"#, Err(Number)),
             (r#"{"kind":"love","n":1,"id":0}"#, Err(Number)),
             (r#"{"kind":"love","n":-1,"id":1}"#, Err(Malformed)),
             (r#"{"kind":"love","n":1.5}"#, Err(Malformed)),
-            (r#"{"kind":"love","id":99999999999999999999}"#, Err(Malformed)),
+            (
+                r#"{"kind":"love","id":99999999999999999999}"#,
+                Err(Malformed),
+            ),
             (r#"{"kind":"","id":1}"#, Err(EmptyKind)),
             (r#"{"kind":"$x","id":1}"#, Err(Reserved)),
             (r#"{"n":1,"id":1}"#, Err(Malformed)),
@@ -152,7 +164,13 @@ mod tests {
     fn sessions_are_named_by_32_digits() {
         assert_eq!(parse_session(&format!("{:032x}", 7)), Some(7));
         assert_eq!(parse_session(&"f".repeat(32)), Some(u128::MAX));
-        for bad in ["", "7", &"0".repeat(32), &"f".repeat(33), &format!("+{:031x}", 7)] {
+        for bad in [
+            "",
+            "7",
+            &"0".repeat(32),
+            &"f".repeat(33),
+            &format!("+{:031x}", 7),
+        ] {
             assert_eq!(parse_session(bad), None, "{bad}");
         }
     }

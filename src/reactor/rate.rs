@@ -43,7 +43,9 @@ impl MessageRate {
         let burst = burst.clamp(1, MAX_MESSAGE_BURST);
         Some(Self {
             interval,
-            tolerance: interval.saturating_mul(burst).min(i32::MAX as u32 - MAX_DEBT * interval),
+            tolerance: interval
+                .saturating_mul(burst)
+                .min(i32::MAX as u32 - MAX_DEBT * interval),
             per_second,
         })
     }

@@ -102,15 +102,16 @@ fn react(
         Err(response) => return (response, Verdict::Invalid),
     };
     let room = shared.table.enter(&name.party, &name.room, None);
-    if let Some((session, number)) = session.zip(tap.number) {
-        let session = shared.sessions.find_or_begin(session);
-        match session.claim(number) {
+    let numbered = session.zip(tap.number);
+    let numbered = numbered.map(|(id, number)| (shared.sessions.find_or_begin(id), number));
+    if let Some((session, number)) = &numbered {
+        match session.claim(*number) {
             Claim::Granted => {}
             Claim::Repeated => return (counts(&room), Verdict::Repeated),
             Claim::Early => {
                 let mut json = Vec::new();
                 encode_ack(session.counted(), &mut json);
-                return (Response::json(409, json), Verdict::Repeated);
+                return (Response::json(412, json), Verdict::Repeated);
             }
         }
     }
@@ -122,6 +123,11 @@ fn react(
             (counts(&room), Verdict::Batch(tap.taps))
         }
         Err(error) => {
+            if let Some((session, number)) = &numbered
+                && error.is_temporary()
+            {
+                session.release(*number);
+            }
             let response = Response::text(error.status(), error.to_string().into_bytes());
             (response, error.verdict())
         }

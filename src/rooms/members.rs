@@ -101,7 +101,9 @@ impl MemberList {
 
     /// The key of the member at `slot`.
     pub(super) fn key(&self, slot: MemberSlot) -> Option<u32> {
-        self.keys[slot.interest() as usize].get(slot.index()).copied()
+        self.keys[slot.interest() as usize]
+            .get(slot.index())
+            .copied()
     }
 
     pub(super) fn is_empty(&self) -> bool {

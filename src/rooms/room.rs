@@ -424,6 +424,11 @@ impl RoomError {
         }
     }
 
+    /// Whether the same reaction may be counted later.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::TooManyCreated | Self::Store(_))
+    }
+
     /// What the reactor makes of a message that can't be counted.
     pub(super) fn verdict(&self) -> Verdict {
         match self {

@@ -172,7 +172,11 @@ mod tests {
         assert_eq!((saved.server, saved.sessions), (8, vec![(1, 3)]));
         assert_eq!(file.take(9).unwrap(), None);
         file.save(8, &[(1, 3), (2, 4)]).unwrap();
-        assert_eq!(file.take(1).unwrap(), None, "a file over the limit is not used");
+        assert_eq!(
+            file.take(1).unwrap(),
+            None,
+            "a file over the limit is not used"
+        );
     }
 
     #[test]

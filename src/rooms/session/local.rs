@@ -136,7 +136,10 @@ mod tests {
         sessions.leave(5);
         assert_eq!(sessions.counted(5), None);
         let hello = sessions.join(9, 1);
-        assert_eq!((hello.counted, hello.server, hello.heartbeat_ms), (1, 7, 20_000));
+        assert_eq!(
+            (hello.counted, hello.server, hello.heartbeat_ms),
+            (1, 7, 20_000)
+        );
         assert_eq!(sessions.counted(9), Some(1));
     }
 

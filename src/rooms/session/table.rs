@@ -57,6 +57,15 @@ impl Session {
             Err(_) => Claim::Early,
         }
     }
+
+    /// Takes back a claim for a message that could not be counted, so that it can be sent again.
+    pub(crate) fn release(&self, number: u64) {
+        let order = Ordering::SeqCst;
+        // If a later message has been claimed since, the client has given this one up.
+        let _ = self
+            .counted
+            .compare_exchange(number, number - 1, order, order);
+    }
 }
 
 /// The sessions that have counted something, by name. A session in use, and one that was used a
@@ -88,7 +97,11 @@ impl SessionTable {
     ) -> Self {
         let mut state = TableState::default();
         for (id, counted) in earlier.into_iter().take(max_sessions) {
-            if state.sessions.insert(id, Arc::new(Session::new(counted))).is_none() {
+            if state
+                .sessions
+                .insert(id, Arc::new(Session::new(counted)))
+                .is_none()
+            {
                 state.queue.push_back(id);
             }
         }
@@ -149,7 +162,9 @@ impl SessionTable {
     pub(crate) fn all(&self) -> Vec<(u128, u64)> {
         let state = self.state();
         let sessions = state.sessions.iter();
-        sessions.map(|(id, session)| (*id, session.counted())).collect()
+        sessions
+            .map(|(id, session)| (*id, session.counted()))
+            .collect()
     }
 
     /// Forgets sessions that went long ago, and one more if the table is full.
@@ -219,7 +234,9 @@ mod tests {
                     std::iter::repeat_with(|| session.claim(number))
                         .find(|claim| *claim != Claim::Early)
                 });
-                claims.filter(|claim| *claim == Some(Claim::Granted)).count()
+                claims
+                    .filter(|claim| *claim == Some(Claim::Granted))
+                    .count()
             };
             let threads = [scope.spawn(claim_all), scope.spawn(claim_all)];
             threads.map(|it| it.join().unwrap()).into_iter().sum()
