@@ -8,6 +8,7 @@
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
+//! - `bodies`: bodies of requests that have arrived in part.
 //! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
 //!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
 //! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
@@ -101,6 +102,7 @@ mod accept;
 mod address_counts;
 mod admission;
 mod app;
+mod bodies;
 mod client;
 mod close_reason;
 mod closing;

@@ -15,7 +15,7 @@ use super::sessions::Sessions;
 use super::supervisor::Supervisor;
 use crate::admin::{AdminThread, Sources};
 use crate::config::{ServeArgs, advice};
-use crate::protocol::http::Origins;
+use crate::protocol::http::{Hosts, Origins};
 use crate::reactor::{ListenAddress, LogThrottle, Mailbox, ReactorParts};
 use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
 use crate::store::{CloseError, Store};
@@ -55,7 +55,9 @@ impl Running {
         let shared = Arc::new(shared(args, &store, &sessions, mailboxes.collect()));
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
-            limits: args.limits.connection_limits(),
+            limits: args
+                .limits
+                .connection_limits(Hosts::only(args.listen.hosts.clone())),
             admission: Arc::new(args.limits.admission(args.listen.trusted_proxies())),
         });
         let flusher = flusher::spawn(
