@@ -9,6 +9,7 @@
 //! | `os` | what is read from and asked of the operating system | |
 //! | `figures` | numbers as people read them | |
 //! | [`protocol`] | HTTP, WebSocket, the application's JSON: bytes in, events out; no socket, no clock, no thread | |
+//! | [`access`] | access tokens: who may watch, react and moderate; no file, no clock | `protocol` |
 //! | [`store`] | the snapshot file: from party, room and kind to a counter in mapped memory | |
 //! | `web` | the pages, scripts and styles, ready to be sent | `protocol` |
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
@@ -34,6 +35,7 @@
 //! # Homes of `unsafe`
 //! `os/allocator.rs` `os/descriptors.rs` `os/tcp.rs` `store/mapping.rs`
 
+pub mod access;
 mod admin;
 pub mod cli;
 mod config;
