@@ -15,12 +15,13 @@
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
 //! | [`rooms`] | the application: rooms, members, fan-out, presence | `os` `protocol` `reactor` `store` `web` |
 //! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `os` `protocol` `reactor` `rooms` `store` `web` |
-//! | `config` | flags and environment, and advice that names flags | `admin` `os` `protocol` `reactor` `rooms` `store` |
+//! | `config` | flags and environment, and advice that names flags | `access` `admin` `os` `protocol` `reactor` `rooms` `store` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
 //! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `token` | the operator's tools for access tokens | `access` `config` `os` |
 //! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `protocol` `store` |
 //! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |
-//! | [`cli`] | the command line | `config` `doctor` `reactor` `server` `snapshot` `swarm` |
+//! | [`cli`] | the command line | `config` `doctor` `reactor` `server` `snapshot` `swarm` `token` |
 //!
 //! # One reaction's way
 //! 1. A reactor reads the socket into its read buffer, and
@@ -49,4 +50,5 @@ mod server;
 mod snapshot;
 pub mod store;
 pub mod swarm;
+mod token;
 mod web;

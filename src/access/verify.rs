@@ -46,7 +46,7 @@ pub enum Denied {
     #[error("an access token is required")]
     Missing,
     /// The token is refused, now and later.
-    #[error("the access token is refused: {0}")]
+    #[error("the access token is not valid: {0}")]
     Invalid(Flaw),
     /// The token no longer holds.
     #[error("the access token has expired")]
