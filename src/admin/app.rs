@@ -87,10 +87,7 @@ impl AdminApp {
             "/readyz" => readiness(&self.sources.problems(Instant::now())),
             "/metrics" => {
                 let is_ready = self.sources.problems(Instant::now()).is_empty();
-                let store = self.sources.store.status();
-                let metrics = &self.sources.metrics;
-                let limited = self.sources.shared.creation.limited();
-                let text = metrics::text(metrics, &self.sampler, store, limited, is_ready);
+                let text = metrics::text(&self.sources, &self.sampler, is_ready);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
             }
             "/rooms" => rooms::list(&self.sources.shared, target),

@@ -16,6 +16,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{self, Memory};
 use super::sampler::{RoomsSample, Sampler};
+use super::sources::Sources;
+use crate::log;
 use crate::reactor::{Gauge, ReactorMetrics, closed_by_label};
 use crate::rooms::DISMISSALS;
 use crate::store::Status;
@@ -31,25 +33,21 @@ struct Scrape {
     rooms: RoomsSample,
     store: Status,
     limited_rooms: u64,
+    sessions: u64,
     is_ready: bool,
     start_seconds: u64,
 }
 
 /// Writes all metrics.
-pub(super) fn text(
-    metrics: &[Arc<ReactorMetrics>],
-    sampler: &Sampler,
-    store: Status,
-    limited_rooms: u64,
-    is_ready: bool,
-) -> String {
+pub(super) fn text(sources: &Sources, sampler: &Sampler, is_ready: bool) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        metrics: metrics.to_vec(),
+        metrics: sources.metrics.clone(),
         cpu_times: sampler.threads().cpu_times().collect(),
         rooms: sampler.rooms().clone(),
-        store,
-        limited_rooms,
+        store: sources.store.status(),
+        limited_rooms: sources.shared.creation.limited(),
+        sessions: sources.shared.sessions.len() as u64,
         is_ready,
         start_seconds: sampler.start_seconds(),
     }));
@@ -106,8 +104,13 @@ impl Scrape {
             ("ovation_reactions", "Reactions counted", |it| &it.messages),
             (
                 "ovation_dropped_messages",
-                "Reactions dropped because the room or the store is full",
+                "Reactions dropped because the room or the store is full, or the room is frozen or closed",
                 |it| &it.dropped_messages,
+            ),
+            (
+                "ovation_repeated_messages",
+                "Numbered messages that were sent again, or too early",
+                |it| &it.repeated_messages,
             ),
             (
                 "ovation_limited_messages",
@@ -156,6 +159,11 @@ impl Scrape {
             "ovation_limited_room_creations",
             "Reactions that would have created a room over the limit of their address",
             self.limited_rooms,
+        )?;
+        writer.gauge(
+            "ovation_sessions",
+            "Sessions that the server remembers",
+            self.sessions,
         )
     }
 
@@ -254,6 +262,11 @@ impl Scrape {
             "ovation_build_info",
             "Version of the server, as a label",
             [(version, 1u64)],
+        )?;
+        writer.counter(
+            "ovation_log_lines_dropped",
+            "Log lines that standard error did not take",
+            log::dropped_lines(),
         )?;
         if let Some(time) = process::cpu_time() {
             writer.counter(

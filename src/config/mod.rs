@@ -2,8 +2,8 @@
 //! limit of the server is here, with its default and its bounds. Each default is a constant of the
 //! module whose limit it is.
 //!
-//! - `listen`, `rooms`, `pages`, `snapshot`, `admin`, `access`, `limits`, `tuning`: the flags, by
-//!   heading, and the settings of other modules that they make.
+//! - `listen`, `rooms`, `sessions`, `pages`, `snapshot`, `admin`, `access`, `limits`, `tuning`: the
+//!   flags, by heading, and the settings of other modules that they make.
 //! - `exposure`: what an operator must choose before other machines may reach the server.
 //! - `parse`: parsers for values of flags.
 //! - [`advice`]: what an operator can do about an error or a limit.
@@ -17,6 +17,7 @@ mod listen;
 mod pages;
 mod parse;
 mod rooms;
+mod sessions;
 mod snapshot;
 pub(crate) mod threads;
 mod tuning;
@@ -37,6 +38,8 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: listen::ListenArgs,
     #[command(flatten)]
     pub(crate) rooms: rooms::RoomArgs,
+    #[command(flatten)]
+    pub(crate) sessions: sessions::SessionArgs,
     #[command(flatten)]
     pub(crate) pages: pages::PageArgs,
     #[command(flatten)]

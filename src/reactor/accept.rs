@@ -1,5 +1,7 @@
 //! A connection's way in: accepting it, and admitting it or turning it away.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -25,6 +27,18 @@ enum Queue {
 }
 
 impl<A: App> Reactor<A> {
+    /// Adopts a connected stream socket as if a listener had accepted it: admission may turn it
+    /// away.
+    ///
+    /// # Errors
+    /// The operating system's error if the socket can't be made non-blocking.
+    pub fn adopt(&mut self, socket: impl Into<OwnedFd>) -> io::Result<()> {
+        let socket = Socket::from(socket.into());
+        socket.set_nonblocking(true)?;
+        self.admit(socket);
+        Ok(())
+    }
+
     /// Accepts from the listeners that may have connections.
     pub(super) fn accept(&mut self) {
         if self.accept_retry.is_some_and(|at| at <= self.now) {

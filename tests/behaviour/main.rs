@@ -13,9 +13,11 @@
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
 //! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
 //! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
-//! - `admin`: health, metrics and samples. `operator`: actions on rooms. `admin_access`: who may
+//! - `admin`: health, metrics and samples. `operator`: actions on rooms. `moderation`: modes and
+//!   removals. `admin_access`: who may
 //!   use the admin side.
 //! - `files`: which files Ovation opens, makes and leaves, and who may read them.
+//! - `log`: a log that can't be written.
 //! - `snapshot`: the command `ovation snapshot`. `doctor`: the command `ovation doctor`.
 //! - `documentation`: the pages of the documentation, held to the code.
 //! - `support`: the harness. It starts the server, and has the clients and the waits.
@@ -41,6 +43,8 @@ mod http;
 mod idle;
 mod limits;
 mod listen;
+mod log;
+mod moderation;
 mod operator;
 mod overload;
 mod pages;

@@ -13,17 +13,15 @@ pub(crate) fn path_of(target: &str) -> &str {
 
 /// Whether the query of `target` contains exactly `name=value`, without decoding escapes.
 pub(crate) fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
-    parameters(target).any(|parameter| parameter == (name, value))
+    pairs(target).any(|pair| pair == (name, value))
 }
 
-/// The value of the first parameter `name` in the query of `target`, without decoding escapes.
+/// The first value of the parameter `name` in the query of `target`, without decoding escapes.
 pub(crate) fn query_value<'t>(target: &'t str, name: &str) -> Option<&'t str> {
-    let mut parameters = parameters(target);
-    parameters.find_map(|(known, value)| (known == name).then_some(value))
+    pairs(target).find_map(|(known, value)| (known == name).then_some(value))
 }
 
-/// The parameters in the query of `target` that have a value, without decoding escapes.
-fn parameters(target: &str) -> impl Iterator<Item = (&str, &str)> {
+fn pairs(target: &str) -> impl Iterator<Item = (&str, &str)> {
     let target = target.split('#').next().unwrap_or(target);
     let query = target.split_once('?').map_or("", |(_, query)| query);
     query.split('&').filter_map(|pair| pair.split_once('='))

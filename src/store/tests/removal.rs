@@ -176,7 +176,10 @@ fn a_room_removed_and_created_again_is_not_damage() {
         add(&store, &format!("other {other}"), &[("love", 1)]);
     }
     store.flush().unwrap();
-    seal::set_active(&store.space, talk, 1);
+    store.space.update_state(talk, |state| {
+        let active = Some(1);
+        Some(format::RoomState { active, ..state })
+    });
     let before = fs::read(&path).unwrap();
     // Another process reads the file while the room is removed.
     let is_done = AtomicBool::new(false);
