@@ -51,6 +51,7 @@ mod pages;
 mod presence;
 mod proxies;
 mod rooms;
+mod sessions;
 mod settings;
 mod slow;
 mod snapshot;
