@@ -33,6 +33,7 @@ struct Scrape {
     rooms: RoomsSample,
     store: Status,
     limited_rooms: u64,
+    sessions: u64,
     own: OwnFigures,
     is_ready: bool,
     start_seconds: u64,
@@ -58,6 +59,7 @@ pub(super) fn text(sources: &Sources, sampler: &Sampler, own: OwnFigures) -> Str
         rooms: sampler.rooms().clone(),
         store: sources.store.status(),
         limited_rooms: sources.shared.creation.limited(),
+        sessions: sources.shared.sessions.len() as u64,
         own,
         is_ready: sources.problems(Instant::now()).is_empty(),
         start_seconds: sampler.start_seconds(),
@@ -120,6 +122,11 @@ impl Scrape {
                 |it| &it.dropped_messages,
             ),
             (
+                "ovation_repeated_messages",
+                "Numbered messages that were sent again, or too early",
+                |it| &it.repeated_messages,
+            ),
+            (
                 "ovation_limited_messages",
                 "Messages over the rate limit of their connection",
                 |it| &it.limited_messages,
@@ -166,6 +173,11 @@ impl Scrape {
             "ovation_limited_room_creations",
             "Reactions that would have created a room over the limit of their address",
             self.limited_rooms,
+        )?;
+        writer.gauge(
+            "ovation_sessions",
+            "Sessions that the server remembers",
+            self.sessions,
         )
     }
 

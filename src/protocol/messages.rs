@@ -35,6 +35,9 @@ pub enum InvalidReaction {
     /// The kind begins with [`RESERVED`].
     #[error("kinds that begin with {RESERVED} are reserved")]
     Reserved,
+    /// The number of taps or of the message is out of range.
+    #[error("a number is out of range")]
+    Number,
 }
 
 /// Parses a reaction and returns its kind.
@@ -82,6 +85,12 @@ fn plain_kind(text: &str) -> Option<&str> {
 #[cold]
 fn parse_any(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidReaction> {
     let kind = parse_json(text)?;
+    check_kind(&kind, max_kind_bytes)?;
+    Ok(kind)
+}
+
+/// Checks the rules for kinds.
+pub(super) fn check_kind(kind: &str, max_kind_bytes: usize) -> Result<(), InvalidReaction> {
     if kind.is_empty() {
         return Err(InvalidReaction::EmptyKind);
     }
@@ -94,7 +103,7 @@ fn parse_any(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidR
     if kind.starts_with(RESERVED) {
         return Err(InvalidReaction::Reserved);
     }
-    Ok(kind)
+    Ok(())
 }
 
 fn parse_json(text: &str) -> Result<Cow<'_, str>, InvalidReaction> {
@@ -202,6 +211,13 @@ pub fn encode_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, output: &
 pub fn encode_here(members: u64, output: &mut Vec<u8>) {
     // Writing to memory can't fail.
     let _ = write!(output, r#"{{"{HERE}":{members}}}"#);
+}
+
+/// Appends the counts after a reset as JSON: `counts` is their JSON.
+pub fn encode_reset(counts: &[u8], output: &mut Vec<u8>) {
+    for part in [br#"{"$reset":"#, counts, b"}"] {
+        output.extend_from_slice(part);
+    }
 }
 
 /// Appends the name of the room's mode as JSON. The name needs no escapes.

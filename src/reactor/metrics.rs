@@ -49,6 +49,8 @@ pub struct ReactorMetrics {
     pub dropped_messages: Gauge,
     /// Messages that the application dropped as invalid.
     pub invalid_messages: Gauge,
+    /// Messages that the application had before, or that came too early.
+    pub repeated_messages: Gauge,
     /// Messages over the rate limit.
     pub limited_messages: Gauge,
     /// HTTP requests answered.
@@ -77,6 +79,8 @@ impl ReactorMetrics {
     pub(super) fn count_message(&self, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => self.messages.add(1),
+            Verdict::Batch(number) => self.messages.add(number.into()),
+            Verdict::Repeated => self.repeated_messages.add(1),
             Verdict::Dropped => self.dropped_messages.add(1),
             Verdict::Invalid => self.invalid_messages.add(1),
         }

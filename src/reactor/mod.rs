@@ -2,8 +2,9 @@
 //! application: the rooms, the admin side and an echo server each implement [`App`].
 //!
 //! - `event_loop`: the [`Reactor`] and its turns. [`Reactor::run`] waits for events; a program with
-//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`, `requests`, `frames` and
-//!   `closing` are its steps: a connection's way in, what it sends, and its way out.
+//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`,
+//!   `requests`, `frames` and `closing` are its steps: a connection's way in, what it sends, and
+//!   its way out.
 //! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
@@ -164,6 +165,7 @@ pub(crate) use rate::{
     DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE,
 };
 pub(crate) use slab::CHUNK;
+pub(crate) use sweep::Sweep;
 
 /// The bytes that a reactor keeps of each connection, if the application's members are `M`.
 pub const fn entry_bytes<M>() -> usize {

@@ -9,6 +9,7 @@ use super::client::Client;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Flags, Phase};
 use super::event_loop::Reactor;
+use super::message::Verdict;
 use crate::protocol::http::chunked::ChunkedError;
 use crate::protocol::http::request::{self, Request};
 use crate::protocol::http::{Response, upgrade};
@@ -207,6 +208,7 @@ impl<A: App> Reactor<A> {
             let output = &mut self.write_buffer;
             if let Some(verdict) = self.app.respond(client, request, body, output) {
                 self.metrics.count_message(verdict);
+                self.charge(key, verdict);
             }
         }
         if request.keep_alive {
@@ -233,6 +235,18 @@ impl<A: App> Reactor<A> {
         }
         self.metrics.limited_messages.add(1);
         self.limits.is_dry_run
+    }
+
+    /// Charges the connection's bucket with what a batch counts more than one message.
+    fn charge(&mut self, key: u32, verdict: Verdict) {
+        let now_ms = self.clock.ms(self.now);
+        if let Verdict::Batch(number) = verdict
+            && let Some(rate) = self.limits.message_rate
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            let more = number.saturating_sub(1).into();
+            rate.take(&mut connection.bucket, more, now_ms);
+        }
     }
 
     /// Refuses a request and ends its connection.

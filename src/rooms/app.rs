@@ -14,7 +14,9 @@ use super::members::{Interest, Membership};
 use super::refusal::{DISMISSALS, Refusal};
 use super::room::RoomError;
 use super::route::RoomName;
+use super::session::LocalSessions;
 use super::shared::{RoomNotice, Shared};
+use super::tap;
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
 use crate::reactor::{
@@ -31,11 +33,12 @@ const STATE: (&str, &str) = ("state", "1");
 pub(crate) struct RoomsApp {
     /// The number of the reactor.
     reactor: usize,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     rooms: LocalRooms,
     /// Indexes of the rooms with pending deltas.
     touched: Vec<u32>,
     fanout: FanOut,
+    pub(super) sessions: LocalSessions,
 }
 
 /// A client that joins a room.
@@ -43,6 +46,7 @@ struct Arrival<'r> {
     key: u32,
     name: RoomName<'r>,
     interest: Interest,
+    session: Option<u128>,
     transport: Transport,
 }
 
@@ -55,8 +59,34 @@ impl RoomsApp {
             rooms: LocalRooms::new(reactor, Arc::clone(&shared.table)),
             touched: Vec::new(),
             fanout: FanOut::new(reactor, shared.tick, presence_interval),
+            sessions: LocalSessions::new(Arc::clone(&shared.sessions), shared.heartbeat_interval),
             shared,
         }
+    }
+
+    /// Adds taps of a member to the pending delta of their kind in its room.
+    ///
+    /// # Errors
+    /// [`RoomError`] if they can't be counted.
+    #[inline]
+    pub(super) fn count(
+        &mut self,
+        client: &Client<'_>,
+        room: u32,
+        kind: &str,
+        taps: u16,
+    ) -> Result<(), RoomError> {
+        let local = self.rooms.of_member(room);
+        let is_first = !local.has_pending;
+        let may_create = || self.shared.may_create_room(*client);
+        if let Err(error) = local.react(kind, taps, may_create) {
+            local.warn(&error, &self.shared);
+            return Err(error);
+        }
+        if is_first {
+            self.touched.push(room);
+        }
+        Ok(())
     }
 
     /// Adds the pending deltas to their counters, and schedules and announces broadcasts.
@@ -70,6 +100,29 @@ impl RoomsApp {
             self.fanout.changed(Topic::Counts, index, local, now);
             self.rooms.release_if_unused(index);
         }
+    }
+
+    /// The client that asks to join by `request`.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] if it may not.
+    fn arrival<'r>(
+        &self,
+        key: u32,
+        request: &Request<'r>,
+        transport: Transport,
+    ) -> Result<Arrival<'r>, NotAdmitted> {
+        let name = http::admit(&self.shared, request)?;
+        let session = http::session(request)?;
+        let interest = self.interest(request);
+        Ok(Arrival {
+            key,
+            name,
+            // A member with a session is told the mode too.
+            interest: session.map_or(interest, |_| interest.max(Interest::Mode)),
+            session,
+            transport,
+        })
     }
 
     /// What a request asks for, as far as the server has it.
@@ -99,6 +152,10 @@ impl RoomsApp {
         let counts = local.handle.counts();
         let mut tell =
             |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
+        if let Some(session) = arrival.session {
+            // Before the counts, which may include taps of the session.
+            tell(&tap::hello(&self.sessions.join(arrival.key, session)));
+        }
         tell(&counts.message);
         if arrival.interest >= Interest::Mode && !local.handle.mode().is_open() {
             tell(&local.handle.mode_message());
@@ -150,15 +207,8 @@ impl App for RoomsApp {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Result<Membership, Refused> {
-        let admitted = http::admit(&self.shared, request).and_then(|name| {
-            let arrival = Arrival {
-                key,
-                name,
-                interest: self.interest(request),
-                transport: Transport::WebSocket,
-            };
-            Ok(self.enter(&arrival, first)?)
-        });
+        let arrival = self.arrival(key, request, Transport::WebSocket);
+        let admitted = arrival.and_then(|arrival| Ok(self.enter(&arrival, first)?));
         admitted.map_err(|not_admitted| match not_admitted {
             // Only a browser sends an origin.
             NotAdmitted::Refused(refusal) if request.origin.is_some() => {
@@ -174,12 +224,7 @@ impl App for RoomsApp {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Option<Membership> {
-        let arrival = Arrival {
-            key,
-            name: http::admit(&self.shared, request).ok()?,
-            interest: self.interest(request),
-            transport: Transport::EventStream,
-        };
+        let arrival = self.arrival(key, request, Transport::EventStream).ok()?;
         let start = first.len();
         encode_stream_head(request, &self.shared.origins, first);
         let member = self.enter(&arrival, first);
@@ -196,34 +241,32 @@ impl App for RoomsApp {
         client: &Client<'_>,
         member: &mut Membership,
         message: Message<'_>,
-        _reply: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
     ) -> Verdict {
         let Message::Text(text) = message else {
             return Verdict::Invalid;
         };
+        if member.slot.interest() != Interest::Counts
+            && let Some(verdict) = self.receive_tap(client, member, text, reply)
+        {
+            return verdict;
+        }
         let Ok(kind) = parse_reaction(text, self.shared.max_kind_bytes) else {
             return Verdict::Invalid;
         };
-        let local = self.rooms.of_member(member.room);
-        let is_first = !local.has_pending;
-        let may_create = || self.shared.may_create_room(*client);
-        match local.react(&kind, may_create) {
-            Ok(()) => {
-                if is_first {
-                    self.touched.push(member.room);
-                }
-                Verdict::Accepted
-            }
-            Err(RoomError::KindNotAllowed) => Verdict::Invalid,
-            Err(error) => {
-                local.warn(&error, &self.shared);
-                Verdict::Dropped
-            }
+        match self.count(client, member.room, &kind, 1) {
+            Ok(()) => Verdict::Accepted,
+            Err(error) => error.verdict(),
         }
     }
 
     fn leave(&mut self, member: Membership, connections: &mut Connections<Membership>) {
         let local = self.rooms.of_member(member.room);
+        if member.slot.interest() != Interest::Counts
+            && let Some(key) = local.members.key(member.slot)
+        {
+            self.sessions.leave(key);
+        }
         if let Some(moved) = local.remove_member(member.slot, self.reactor)
             && let Some(other) = connections.open_mut(moved)
         {
@@ -238,7 +281,11 @@ impl App for RoomsApp {
             return;
         };
         let interest = connection.member.slot.interest();
-        let local = self.rooms.of_member(connection.member.room);
+        let room = connection.member.room;
+        if interest >= Interest::Mode {
+            self.tell_counted(key, connections);
+        }
+        let local = self.rooms.of_member(room);
         fanout::send_counts(key, &local.handle.counts(), connections);
         if interest >= Interest::Mode {
             fanout::send_unversioned(key, &local.handle.mode_message(), connections);
@@ -267,6 +314,8 @@ impl App for RoomsApp {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> NextTurn {
         self.flush(now);
+        self.acknowledge(connections);
+        self.beat(now, connections);
         self.fanout.begin_turn(now, &self.shared.tcp_memory);
         while let Some((index, topic)) = self.fanout.next_pass() {
             let Some(local) = self.rooms.get_mut(index) else {
@@ -276,6 +325,9 @@ impl App for RoomsApp {
                 self.rooms.release_if_unused(index);
             }
         }
-        self.fanout.next_turn()
+        match self.sessions.next(now) {
+            Some(beat) => self.fanout.next_turn().or_at(beat),
+            None => self.fanout.next_turn(),
+        }
     }
 }

@@ -13,12 +13,14 @@ pub(super) enum Topic {
     Presence,
     /// The mode, for members that want it.
     Mode,
+    /// The counts after they were set to zero or removed, for members that want the mode.
+    Reset,
     /// Nobody may be in the room any more: all members are dismissed.
     Closing,
 }
 
 impl Topic {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 5;
 }
 
 /// The state of a room's broadcasts about one topic.

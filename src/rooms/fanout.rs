@@ -82,7 +82,7 @@ impl FanOut {
         let at = match topic {
             Topic::Counts => not_before.filter(|at| *at > now),
             Topic::Presence => Some(now + self.presence_interval),
-            Topic::Mode | Topic::Closing => None,
+            Topic::Mode | Topic::Reset | Topic::Closing => None,
         };
         match at {
             Some(at) => self.due.push(Reverse((at, index, topic))),
@@ -154,6 +154,10 @@ impl FanOut {
                     let mode = local.handle.mode_message();
                     keys.for_each(|key| send_unversioned(key, &mode, connections));
                 }
+                Topic::Reset => {
+                    let reset = local.handle.reset_message();
+                    keys.for_each(|key| send_unversioned(key, &reset, connections));
+                }
                 Topic::Closing => {
                     // The room may have been opened again meanwhile.
                     if let Some(refusal) = local.handle.refusal() {
@@ -194,7 +198,7 @@ impl FanOut {
                     local.members.with(Interest::Presence)
                 }
             }
-            Topic::Mode => local.members.with(Interest::Mode),
+            Topic::Mode | Topic::Reset => local.members.with(Interest::Mode),
             Topic::Closing => local.members.with(Interest::Counts),
         };
         Pass {

@@ -51,21 +51,27 @@ impl LocalRoom {
         }
     }
 
-    /// Adds one reaction to the pending delta of its kind. A room that the store doesn't have is
-    /// created only if `may_create` says so.
+    /// Adds taps to the pending delta of their kind. A room that the store doesn't have is created
+    /// only if `may_create` says so.
     #[inline]
     pub(super) fn react(
         &mut self,
         kind: &str,
+        taps: u16,
         may_create: impl FnOnce() -> bool,
     ) -> Result<(), RoomError> {
+        // Once a turn is enough: what a client sends after it has heard of a change comes in a later
+        // turn than the change.
+        if !self.has_pending {
+            self.renew();
+        }
         if let Some(last) = self.kinds.get_mut(self.last_kind)
             && *last.name == *kind
         {
-            last.pending += 1;
+            last.pending += u64::from(taps);
         } else {
             self.last_kind = self.find(kind, may_create)?;
-            self.kinds[self.last_kind].pending += 1;
+            self.kinds[self.last_kind].pending += u64::from(taps);
         }
         self.has_pending = true;
         Ok(())
@@ -97,8 +103,8 @@ impl LocalRoom {
     }
 
     /// Forgets the kinds of an earlier epoch: one of them may have been removed, or the room may
-    /// count nothing now. Pending deltas go to the kinds of this epoch. They are dropped if there
-    /// is no such kind: the reactions came before what has changed, or would be refused now.
+    /// count nothing now. Pending deltas go to the kinds of this epoch, even if the room is frozen
+    /// or closed by now: these reactions came before.
     pub(super) fn renew(&mut self) {
         let epoch = self.handle.epoch();
         if self.epoch == epoch {
@@ -107,7 +113,7 @@ impl LocalRoom {
         self.epoch = epoch;
         for old in std::mem::take(&mut self.kinds) {
             if old.pending > 0
-                && let Ok(counter) = self.handle.counter(&old.name)
+                && let Ok(counter) = self.handle.counter_of_pending(&old.name)
             {
                 self.kinds.push(LocalKind { counter, ..old });
             }

@@ -99,6 +99,13 @@ impl MemberList {
         list.get(slot.index()).copied()
     }
 
+    /// The key of the member at `slot`.
+    pub(super) fn key(&self, slot: MemberSlot) -> Option<u32> {
+        self.keys[slot.interest() as usize]
+            .get(slot.index())
+            .copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.keys.iter().all(Vec::is_empty)
     }

@@ -6,6 +6,7 @@
 //!   reactors share, and how they notify each other. [`standalone()`]: the rooms without a server.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
 //!   members.
+//! - `session`: numbered taps, each counted once. `tap`: messages of members with a session.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
 //! - `table`, `key`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
 //!   reactors. `moderation`: what operators and moderators do to them. `limits`: what rooms are held
@@ -31,9 +32,11 @@ mod names;
 mod refusal;
 mod room;
 mod route;
+mod session;
 mod shared;
 mod standalone;
 mod table;
+mod tap;
 mod tcp_memory;
 mod watchers;
 
@@ -46,6 +49,10 @@ pub(crate) use refusal::DISMISSALS;
 pub use room::{Counts, Room, RoomError};
 pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 pub use route::{RoomName, RouteError, Router};
+pub(crate) use session::{
+    DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_SESSIONS, DEFAULT_SESSION_MEMORY, SessionFile,
+    SessionTable,
+};
 pub(crate) use shared::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK, RoomNotice, Shared};
 pub use standalone::standalone;
 pub use table::{RoomHandle, RoomTable};

@@ -5,7 +5,7 @@
 use super::encoded::Encoded;
 use super::refusal::Refusal;
 use super::room::{Room, RoomKind, Standing};
-use crate::protocol::messages::encode_mode;
+use crate::protocol::messages::{encode_mode, encode_reset};
 use crate::store::{RoomMode, StoreError};
 
 impl Room {
@@ -31,6 +31,13 @@ impl Room {
         const SIZE_HINT: usize = 80;
         let mode = self.mode();
         Encoded::new(SIZE_HINT, |json| encode_mode(mode.label(), json))
+    }
+
+    /// The message that tells members the counts after a reset.
+    pub(super) fn reset_message(&self) -> Encoded {
+        let counts = self.counts();
+        let json = counts.message.json();
+        Encoded::new(2 * json.len() + 80, |output| encode_reset(json, output))
     }
 
     /// Sets the mode. A room that the store doesn't have is created for it. Returns whether the

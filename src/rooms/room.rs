@@ -23,6 +23,7 @@ use super::limits::RoomLimits;
 use super::names::has_invisible;
 use super::watchers::Watchers;
 use crate::protocol::messages::{encode_counts, encode_here, encode_key};
+use crate::reactor::Verdict;
 use crate::store::{Counter, Retired, RoomId, RoomMode, Store, StoreError};
 
 /// Why a reaction can't be counted.
@@ -176,12 +177,33 @@ impl Room {
         kind: &str,
         may_create: impl FnOnce() -> bool,
     ) -> Result<Counter, RoomError> {
+        let mut state = self.state();
+        state.standing.check()?;
+        self.counter_in(&mut state, kind, may_create)
+    }
+
+    /// The counter of reactions that were accepted before the room was frozen or closed.
+    ///
+    /// # Errors
+    /// [`RoomError`] if the room can't have the kind, or was removed.
+    pub(super) fn counter_of_pending(&self, kind: &str) -> Result<Counter, RoomError> {
+        let mut state = self.state();
+        if state.standing == Standing::Removed {
+            return Err(RoomError::Removed);
+        }
+        self.counter_in(&mut state, kind, || true)
+    }
+
+    fn counter_in(
+        &self,
+        state: &mut RoomState,
+        kind: &str,
+        may_create: impl FnOnce() -> bool,
+    ) -> Result<Counter, RoomError> {
         let allowed = self.limits.allowed_kinds.as_ref();
         if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
             return Err(RoomError::KindNotAllowed);
         }
-        let mut state = self.state();
-        state.standing.check()?;
         if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
             return Ok(known.counter.clone());
         }
@@ -385,6 +407,45 @@ impl RoomState {
     fn total(&self) -> u64 {
         let counts = self.kinds.iter().map(|kind| kind.counter.get());
         counts.fold(0, u64::saturating_add)
+    }
+}
+
+impl RoomError {
+    /// The reason in one word, for clients with a session.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::KindNotAllowed => "kind",
+            Self::TooManyKinds(_) => "kinds",
+            Self::TooManyCreated => "rooms",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+            Self::Removed => "removed",
+            Self::Store(_) => "store",
+        }
+    }
+
+    /// Whether the same reaction may be counted later.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::TooManyCreated | Self::Store(_))
+    }
+
+    /// What the reactor makes of a message that can't be counted.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::KindNotAllowed => Verdict::Invalid,
+            _ => Verdict::Dropped,
+        }
+    }
+
+    /// The status of the response to a request that can't be counted.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Closed => 403,
+            Self::Frozen | Self::Removed => 409,
+            Self::KindNotAllowed | Self::TooManyKinds(_) => 422,
+            Self::TooManyCreated => 429,
+            Self::Store(_) => 507,
+        }
     }
 }
 

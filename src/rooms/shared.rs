@@ -7,6 +7,7 @@ use super::broadcast::Topic;
 use super::creation::RoomCreation;
 use super::room::Room;
 use super::route::Router;
+use super::session::SessionTable;
 use super::table::{RoomHandle, RoomTable};
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
@@ -46,6 +47,11 @@ pub(crate) struct Shared {
     /// Maximum time until presence subscribers learn that members have come or left; `None` if the
     /// server has no presence.
     pub(crate) presence_interval: Option<Duration>,
+    /// The sessions of all reactors.
+    pub(crate) sessions: Arc<SessionTable>,
+    /// Interval at which a member with a session hears from the server at least; `None` if it need
+    /// not.
+    pub(crate) heartbeat_interval: Option<Duration>,
     /// The limit on new rooms.
     pub(crate) creation: RoomCreation,
     /// How often reactions that can't be stored are logged.
@@ -61,6 +67,13 @@ impl Shared {
     /// than `by`.
     pub(crate) fn publish(&self, room: &Room, by: Option<usize>) {
         self.notify(room, Topic::Counts, room.publish(by));
+    }
+
+    /// Publishes that counts of the room were set to zero or removed. Members that want the mode are
+    /// told so, since counts don't fall otherwise.
+    pub(crate) fn publish_reset(&self, room: &Room) {
+        self.publish(room, None);
+        self.notify(room, Topic::Reset, room.reactors());
     }
 
     /// Whether the client may create one more room.
@@ -99,7 +112,7 @@ impl Shared {
     pub(crate) fn remove_kind(&self, room: &Room, kind: &str) -> bool {
         let had_kind = room.remove_kind(kind);
         if had_kind {
-            self.publish(room, None);
+            self.publish_reset(room);
         }
         had_kind
     }

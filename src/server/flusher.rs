@@ -127,7 +127,7 @@ impl Flusher {
             Err(error) => {
                 self.next_reclaim = Instant::now() + RECLAIM_RETRY_INTERVAL;
                 let error = advice::snapshot::store_error(&error);
-                tracing::error!(error, "could not free the space of removed rooms and kinds");
+                tracing::error!(error, "could not free the space of removed rooms");
             }
         }
     }

@@ -25,6 +25,7 @@ mod problems;
 mod reactors;
 mod report;
 mod running;
+mod sessions;
 mod supervisor;
 
 use crate::config::ServeArgs;

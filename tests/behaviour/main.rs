@@ -52,6 +52,7 @@ mod pages;
 mod presence;
 mod proxies;
 mod rooms;
+mod sessions;
 mod settings;
 mod slow;
 mod snapshot;

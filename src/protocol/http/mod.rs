@@ -25,4 +25,4 @@ pub(crate) use origin::is_cross_origin;
 pub use request::Request;
 pub use response::Response;
 pub(crate) use response::encode_stream_head;
-pub(crate) use target::{path_of, query_has};
+pub(crate) use target::{path_of, query_has, query_value};

@@ -22,11 +22,18 @@ fn after_scheme(target: &str) -> Option<&str> {
 
 /// Whether the query of `target` contains exactly `name=value`, without decoding escapes.
 pub(crate) fn query_has(target: &str, (name, value): (&str, &str)) -> bool {
+    pairs(target).any(|pair| pair == (name, value))
+}
+
+/// The first value of the parameter `name` in the query of `target`, without decoding escapes.
+pub(crate) fn query_value<'t>(target: &'t str, name: &str) -> Option<&'t str> {
+    pairs(target).find_map(|(known, value)| (known == name).then_some(value))
+}
+
+fn pairs(target: &str) -> impl Iterator<Item = (&str, &str)> {
     let target = target.split('#').next().unwrap_or(target);
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    query
-        .split('&')
-        .any(|pair| pair.split_once('=') == Some((name, value)))
+    query.split('&').filter_map(|pair| pair.split_once('='))
 }
 
 #[cfg(test)]
@@ -59,6 +66,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(query_has(target, ("presence", "1")), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_parameters_counts() {
+        for (target, expected) in [
+            ("/party/talk?token=a&token=b", Some("a")),
+            ("/party/talk?xtoken=a&token=b=c", Some("b=c")),
+            ("/party/talk?token=%61", Some("%61")),
+            ("/party/talk?token=", Some("")),
+            ("/party/talk?token", None),
+            ("/party/token=a", None),
+        ] {
+            assert_eq!(query_value(target, "token"), expected, "{target}");
         }
     }
 }
