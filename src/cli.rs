@@ -120,6 +120,13 @@ fn run_server(args: &ServeArgs) -> ExitCode {
             .error(ErrorKind::ArgumentConflict, why)
             .exit();
     }
+    if args.listen.lacks_proxies() {
+        let why = "--proxy-protocol (OVATION_PROXY_PROTOCOL) needs --trusted-proxy \
+                   (OVATION_TRUSTED_PROXY)";
+        Cli::command()
+            .error(ErrorKind::MissingRequiredArgument, why)
+            .exit();
+    }
     if let Some(address) = undecided(args) {
         log::say(&format!("ovation: {}", advice::undecided(address)));
         return ExitCode::from(2);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -35,12 +35,24 @@ struct Scrape {
     limited_rooms: u64,
     sessions: u64,
     token_refusals: Vec<(&'static str, u64)>,
+    own: OwnFigures,
     is_ready: bool,
     start_seconds: u64,
 }
 
+/// What the admin side counts of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnFigures {
+    /// Open connections.
+    pub(super) connections: u64,
+    /// Connections that were turned away, or that gave way to others.
+    pub(super) turned_away: u64,
+    /// Requests with a wrong token.
+    pub(super) denied: u64,
+}
+
 /// Writes all metrics.
-pub(super) fn text(sources: &Sources, sampler: &Sampler, is_ready: bool) -> String {
+pub(super) fn text(sources: &Sources, sampler: &Sampler, own: OwnFigures) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
         metrics: sources.metrics.clone(),
@@ -50,7 +62,8 @@ pub(super) fn text(sources: &Sources, sampler: &Sampler, is_ready: bool) -> Stri
         limited_rooms: sources.shared.creation.limited(),
         sessions: sources.shared.sessions.len() as u64,
         token_refusals: sources.shared.permissions.refused().collect(),
-        is_ready,
+        own,
+        is_ready: sources.problems(Instant::now()).is_empty(),
         start_seconds: sampler.start_seconds(),
     }));
     let mut text = String::new();
@@ -66,6 +79,7 @@ impl Collector for Scrape {
         self.traffic(&mut writer)?;
         self.rooms(&mut writer)?;
         self.store(&mut writer)?;
+        self.admin_side(&mut writer)?;
         self.process(&mut writer)
     }
 }
@@ -256,6 +270,30 @@ impl Scrape {
             ),
         ] {
             writer.gauge(name, help, value.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    /// The metrics of the admin side itself.
+    fn admin_side(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.gauge(
+            "ovation_admin_connections",
+            "Open connections to the admin side",
+            self.own.connections,
+        )?;
+        for (name, help, value) in [
+            (
+                "ovation_admin_turned_away",
+                "Connections to the admin side that were turned away or gave way to others",
+                self.own.turned_away,
+            ),
+            (
+                "ovation_admin_denied",
+                "Requests to the admin side with a wrong token",
+                self.own.denied,
+            ),
+        ] {
+            writer.counter(name, help, value)?;
         }
         Ok(())
     }

@@ -70,6 +70,11 @@ impl ReactorMetrics {
         &self.closed[reason.slot()]
     }
 
+    /// The number of connections that were turned away, or that gave way to others.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.closed(CloseReason::Overload).get()
+    }
+
     /// Counts one message by its verdict.
     pub(super) fn count_message(&self, verdict: Verdict) {
         match verdict {

@@ -2,12 +2,14 @@
 //! application: the rooms, the admin side and an echo server each implement [`App`].
 //!
 //! - `event_loop`: the [`Reactor`] and its turns. [`Reactor::run`] waits for events; a program with
-//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`, `requests`, `frames` and
-//!   `closing` are its steps: a connection's way in, what it sends, and its way out.
+//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`,
+//!   `requests`, `frames` and `closing` are its steps: a connection's way in, what it sends, and
+//!   its way out.
 //! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
+//! - `bodies`: bodies of requests that have arrived in part.
 //! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
 //!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
 //! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
@@ -101,6 +103,7 @@ mod accept;
 mod address_counts;
 mod admission;
 mod app;
+mod bodies;
 mod client;
 mod close_reason;
 mod closing;

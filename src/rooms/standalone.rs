@@ -29,7 +29,7 @@ pub fn standalone(
     table: &Arc<RoomTable>,
     limits: ConnectionLimits,
     admission: Arc<Admission>,
-) -> io::Result<Reactor<impl App>> {
+) -> io::Result<Reactor<impl App + use<>>> {
     let parts = ReactorParts::new(Vec::new())?;
     let shared = Shared {
         table: Arc::clone(table),

@@ -16,7 +16,7 @@ use super::supervisor::Supervisor;
 use crate::access::Access;
 use crate::admin::{AdminThread, Sources};
 use crate::config::{ServeArgs, advice};
-use crate::protocol::http::Origins;
+use crate::protocol::http::{Hosts, Origins};
 use crate::reactor::{ListenAddress, LogThrottle, Mailbox, ReactorParts};
 use crate::rooms::{Permissions, RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
 use crate::store::{CloseError, Store};
@@ -57,7 +57,9 @@ impl Running {
         let shared = Arc::new(shared(args, access, &store, &sessions, mailboxes.collect()));
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
-            limits: args.limits.connection_limits(),
+            limits: args
+                .limits
+                .connection_limits(Hosts::only(args.listen.hosts.clone())),
             admission: Arc::new(args.limits.admission(args.listen.trusted_proxies())),
         });
         let flusher = flusher::spawn(

@@ -25,12 +25,10 @@ fn assert_serves(server: Server) {
     assert!(server.stop().success());
 }
 
-/// Makes the server log one line, by closing a room with a member in it.
-fn log_a_line(server: &Server, admin: &AdminSide, room: &str) {
-    let mut member = Client::enter(server, room);
-    let closed = admin.act(&format!("/rooms/main/{room}/close"));
-    assert_eq!(closed.status, 200, "{}", closed.body);
-    assert_eq!(member.close_code(), Some(1000));
+/// Makes the server log one line, by freezing a room.
+fn log_a_line(admin: &AdminSide, room: &str) {
+    let frozen = admin.act(&format!("/rooms/main/{room}/freeze"));
+    assert_eq!(frozen.status, 200, "{}", frozen.body);
 }
 
 /// A pipe that is full. The server's end blocks.
@@ -49,7 +47,7 @@ fn a_log_on_a_full_disk_does_not_end_the_server() {
     let full = || OpenOptions::new().write(true).open("/dev/full");
     let server = Server::start_with_stderr(full().expect("Linux has it"), &ARGUMENTS);
     let admin = AdminSide::of(&server);
-    log_a_line(&server, &admin, "other");
+    log_a_line(&admin, "other");
     eventually("lost lines are counted", || admin.metric(DROPPED) >= 1.0);
     assert_serves(server);
 }
@@ -60,7 +58,7 @@ fn a_log_pipe_without_a_reader_does_not_end_the_server() {
     let server = Server::start_with_stderr(writer, &ARGUMENTS);
     drop(reader);
     let admin = AdminSide::of(&server);
-    log_a_line(&server, &admin, "other");
+    log_a_line(&admin, "other");
     eventually("lost lines are counted", || admin.metric(DROPPED) >= 1.0);
     assert_eq!(admin.get("/healthz").status, 200);
     assert_serves(server);
@@ -85,7 +83,7 @@ fn a_log_pipe_that_is_not_read_blocks_nothing() {
             .try_get("/party/talk")
             .is_some_and(|it| it.status == 200)
     });
-    log_a_line(&server, &admin, "other");
+    log_a_line(&admin, "other");
     // Once the pipe is read, all lines come in their order.
     let log = thread::spawn(move || {
         let mut log = String::new();
@@ -95,8 +93,8 @@ fn a_log_pipe_that_is_not_read_blocks_nothing() {
     assert!(server.stop().success());
     let log = log.join().expect("it only reads");
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text}"));
-    assert!(at("turning new connections away") < at("room closed by operator"));
-    assert!(at("room closed by operator") < at(": stopped"));
+    assert!(at("turning new connections away") < at("room mode set by operator"));
+    assert!(at("room mode set by operator") < at(": stopped"));
 }
 
 #[test]
@@ -117,13 +115,13 @@ fn the_log_says_how_many_lines_were_lost() {
     let mut rooms = 0;
     eventually("a line is lost", || {
         rooms += 1;
-        log_a_line(&server, &admin, &format!("room{rooms}"));
+        log_a_line(&admin, &format!("room{rooms}"));
         admin.metric(DROPPED) >= 1.0
     });
     let file = OpenOptions::new().write(true).open(&path);
     let cut = file.and_then(|file| file.set_len(0));
     cut.expect("it can be cut");
-    log_a_line(&server, &admin, "last");
+    log_a_line(&admin, "last");
     let read = || fs::read_to_string(&path).expect("UTF-8");
     eventually("the loss is reported", || {
         read().contains("log lines were lost")

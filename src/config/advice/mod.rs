@@ -54,6 +54,10 @@ pub(crate) fn admin_error(error: &AdminError) -> String {
     }
 }
 
+/// How an operator allows changes on an admin side without a token.
+pub(crate) const ADMIN_CHANGES: &str =
+    "start the server with --admin-token-file FILE, or with --admin-changes-without-token";
+
 /// Words for a file of keys for access tokens that can't be used.
 pub(crate) fn key_file_error(error: &KeyFileError) -> String {
     let flag = match error.content {
@@ -124,6 +128,10 @@ pub(crate) fn admin_turn_away(reason: &TurnAway) -> String {
         TurnAway::ConnectionLimit(_) => advise(
             format!("admin side: {reason}"),
             "see --admin-max-connections",
+        ),
+        TurnAway::AddressLimit(_) => advise(
+            format!("admin side: {reason}"),
+            "see --admin-max-connections-per-ip",
         ),
         _ => format!("admin side: {reason}"),
     }

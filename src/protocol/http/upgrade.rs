@@ -4,7 +4,6 @@ use thiserror::Error;
 use tungstenite::handshake::derive_accept_key;
 
 use super::request::Request;
-use super::response::field;
 
 /// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -64,7 +63,9 @@ pub fn encode_switching_protocols(request: &Request<'_>, accept_key: &str, outpu
     output.extend_from_slice(b"\r\n");
     let mut offers = request.values("Sec-WebSocket-Protocol");
     if offers.any(|offer| lists(offer, SUBPROTOCOL)) {
-        field(output, "Sec-WebSocket-Protocol", SUBPROTOCOL);
+        output.extend_from_slice(b"Sec-WebSocket-Protocol: ");
+        output.extend_from_slice(SUBPROTOCOL.as_bytes());
+        output.extend_from_slice(b"\r\n");
     }
     output.extend_from_slice(b"\r\n");
 }

@@ -63,10 +63,11 @@ fn clean(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// Adds a free port to listen on, and turns the admin side and the limit on reactions off, unless
-/// the test chooses otherwise.
+/// Adds a free port to listen on, turns the admin side and the limit on reactions off, and allows
+/// changes without a token, unless the test chooses otherwise.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
+    command.env("OVATION_ADMIN_CHANGES_WITHOUT_TOKEN", "true");
     if !arguments.contains(&"--reaction-rate") {
         command.args(["--reaction-rate", "0"]);
     }
