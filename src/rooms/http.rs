@@ -1,10 +1,12 @@
 //! Requests for a room without an upgrade: reading the counts, and reacting.
 
+use super::permission::Unpermitted;
 use super::refusal::Refusal;
 use super::room::Room;
 use super::route::{RoomName, RouteError};
 use super::session::Claim;
 use super::shared::Shared;
+use crate::access::{Cap, Grant};
 use crate::protocol::http::{Request, Response, query_value};
 use crate::protocol::messages::parse_reaction;
 use crate::protocol::taps::{Tap, encode_ack, parse_session, parse_tap};
@@ -19,6 +21,27 @@ pub(super) enum NotAdmitted {
     BadSession,
     /// The client may not use the room.
     Refused(Refusal),
+    /// The client may not do this in the room.
+    Unpermitted(Unpermitted),
+}
+
+impl NotAdmitted {
+    /// Counts the refusal of a token. Returns what the client is told.
+    pub(super) fn counted(self, shared: &Shared) -> Self {
+        match self {
+            Self::Unpermitted(unpermitted) => {
+                shared.permissions.count(unpermitted);
+                Self::Refused(unpermitted.refusal())
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<Unpermitted> for NotAdmitted {
+    fn from(unpermitted: Unpermitted) -> Self {
+        Self::Unpermitted(unpermitted)
+    }
 }
 
 impl From<RouteError> for NotAdmitted {
@@ -41,18 +64,29 @@ impl From<NotAdmitted> for Response<'static> {
                 Self::text(400, &b"session must be 32 hexadecimal digits"[..])
             }
             NotAdmitted::Refused(refusal) => refusal.into(),
+            NotAdmitted::Unpermitted(unpermitted) => unpermitted.refusal().into(),
         }
     }
 }
 
-/// The room that `request` names, if the request comes from an origin that may use it.
+/// The room that `request` names and what its client may do there, if that includes `cap`.
 ///
 /// # Errors
 /// [`NotAdmitted`] says why the client does not get to the room.
 pub(super) fn admit<'r>(
     shared: &Shared,
     request: &Request<'r>,
-) -> Result<RoomName<'r>, NotAdmitted> {
+    cap: Cap,
+) -> Result<(RoomName<'r>, Grant), NotAdmitted> {
+    let name = locate(shared, request)?;
+    let grant = shared
+        .permissions
+        .grant(request, &shared.origins, &name, cap)?;
+    Ok((name, grant))
+}
+
+/// The room that `request` names, if the request comes from an origin that may use it.
+fn locate<'r>(shared: &Shared, request: &Request<'r>) -> Result<RoomName<'r>, NotAdmitted> {
     if !shared.origins.allow(request) {
         return Err(Refusal::Origin.into());
     }
@@ -67,26 +101,35 @@ pub(super) fn answer(
     request: &Request<'_>,
     body: &[u8],
 ) -> (Response<'static>, Option<Verdict>) {
-    let name = match admit(shared, request) {
-        Ok(name) => name,
-        Err(not_admitted) => return (not_admitted.into(), None),
+    let cap = match request.method {
+        "GET" | "HEAD" => Cap::Watch,
+        "POST" => Cap::React,
+        // A browser asks for permission without the token that the request will have.
+        _ => return (without_token(shared, request), None),
     };
-    let response = match request.method {
-        "GET" | "HEAD" => {
-            let room = shared.table.enter(&name.party, &name.room, None);
-            match room.refusal() {
-                Some(refusal) => refusal.into(),
-                None => counts(&room),
-            }
-        }
-        "POST" => {
-            let (response, verdict) = react(shared, client, request, &name, body);
-            return (response, Some(verdict));
-        }
-        "OPTIONS" => Response::empty(204),
-        _ => Response::text(405, &b"Method not allowed: use GET, POST or OPTIONS"[..]),
+    let name = match admit(shared, request, cap) {
+        Ok((name, _)) => name,
+        Err(not_admitted) => return (not_admitted.counted(shared).into(), None),
+    };
+    if cap == Cap::React {
+        let (response, verdict) = react(shared, client, request, &name, body);
+        return (response, Some(verdict));
+    }
+    let room = shared.table.enter(&name.party, &name.room, None);
+    let response = match room.refusal() {
+        Some(refusal) => refusal.into(),
+        None => counts(&room),
     };
     (response, None)
+}
+
+/// Answers a request that needs no token.
+fn without_token(shared: &Shared, request: &Request<'_>) -> Response<'static> {
+    match (locate(shared, request), request.method) {
+        (Err(not_admitted), _) => not_admitted.into(),
+        (Ok(_), "OPTIONS") => Response::empty(204),
+        (Ok(_), _) => Response::text(405, &b"Method not allowed: use GET, POST or OPTIONS"[..]),
+    }
 }
 
 /// Counts the taps in `body` at once, and answers with the new counts.
