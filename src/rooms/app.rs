@@ -9,7 +9,8 @@ use super::broadcast::Topic;
 use super::encoded::Encoded;
 use super::expiry::Expiries;
 use super::fanout::{self, FanOut};
-use super::http::{self, NotAdmitted};
+use super::admit::{self, NotAdmitted};
+use super::http;
 use super::local_rooms::LocalRooms;
 use super::members::{Interest, Membership};
 use super::refusal::{DISMISSALS, Refusal};
@@ -120,8 +121,8 @@ impl RoomsApp {
         request: &Request<'r>,
         transport: Transport,
     ) -> Result<Arrival<'r>, NotAdmitted> {
-        let (name, grant) = http::admit(&self.shared, request, Cap::Watch)?;
-        let session = http::session(request)?;
+        let (name, grant) = admit::admit(&self.shared, request, Cap::Watch)?;
+        let session = admit::session(request)?;
         let interest = self.interest(request);
         Ok(Arrival {
             key,

@@ -1,7 +1,8 @@
 //! The rooms: the application that this server is for.
 //!
 //! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
-//!   requests without an upgrade. `route`: which room a target names.
+//!   requests without an upgrade. `moderate`: requests of moderators. `admit`: who gets to a room.
+//! - `route`: which room a target names.
 //! - `permission`: what clients may do by their access tokens. `expiry`: when connections end with
 //!   their tokens.
 //! - `refusal`: why clients are refused. `names`: what names must not contain. `shared`: what all
@@ -18,6 +19,7 @@
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.
 
 mod activity;
+mod admit;
 mod app;
 mod broadcast;
 mod creation;
@@ -30,6 +32,7 @@ mod limits;
 mod local_room;
 mod local_rooms;
 mod members;
+mod moderate;
 mod moderation;
 mod names;
 mod permission;
