@@ -82,7 +82,10 @@ pub(super) fn admit<'r>(
 }
 
 /// The room that `request` names, if the request comes from an origin that may use it.
-pub(super) fn locate<'r>(shared: &Shared, request: &Request<'r>) -> Result<RoomName<'r>, NotAdmitted> {
+pub(super) fn locate<'r>(
+    shared: &Shared,
+    request: &Request<'r>,
+) -> Result<RoomName<'r>, NotAdmitted> {
     if !shared.origins.allow(request) {
         return Err(Refusal::Origin.into());
     }

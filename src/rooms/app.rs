@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::admit::{self, NotAdmitted};
 use super::broadcast::Topic;
 use super::encoded::Encoded;
 use super::expiry::Expiries;
 use super::fanout::{self, FanOut};
-use super::admit::{self, NotAdmitted};
 use super::http;
 use super::local_rooms::LocalRooms;
 use super::members::{Interest, Membership};
