@@ -301,9 +301,9 @@ impl Room {
             state.encoded = None;
             self.activity.reset();
         }
-        reset.finish()?;
+        // Before the reset is over, so that the removals last with it.
         self.remove_unlisted_kinds();
-        Ok(())
+        reset.finish()
     }
 
     /// The reactors with members in the room.
