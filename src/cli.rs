@@ -97,7 +97,7 @@ fn run(cli: Cli) -> ExitCode {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
-                eprintln!("ovation: {error}");
+                log::say(&format!("ovation: {error}"));
                 ExitCode::from(2)
             }
         },

@@ -313,6 +313,10 @@ impl App for RoomsApp {
         }
     }
 
+    fn is_memory_scarce(&self, now: Instant) -> bool {
+        self.shared.tcp_memory.is_scarce(now)
+    }
+
     fn notice(&mut self, notice: RoomNotice, now: Instant) {
         let Some((index, local)) = self.rooms.by_id(notice.room_id) else {
             return;
