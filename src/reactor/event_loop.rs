@@ -11,6 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::app::{App, NextTurn};
+use super::bodies::Bodies;
 use super::close_reason::MAX_DISMISSALS;
 use super::connection::{Flags, Phase};
 use super::connections::Connections;
@@ -113,6 +114,7 @@ pub struct Reactor<A: App> {
     pub(super) closings: Deadlines,
     pub(super) sweep: Option<Sweep>,
     pub(super) offenders: Offenders,
+    pub(super) bodies: Bodies,
     next_turn: NextTurn,
 }
 
@@ -164,6 +166,7 @@ impl<A: App> Reactor<A> {
             closings: Deadlines::new(limits.close_timeout),
             sweep: limits.ping_interval.map(Sweep::new),
             offenders: Offenders::default(),
+            bodies: Bodies::default(),
             limits,
             // In its first turn the application says when it wants the next.
             next_turn: NextTurn::Now,

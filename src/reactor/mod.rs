@@ -9,6 +9,7 @@
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
+//! - `bodies`: bodies of requests that have arrived in part.
 //! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
 //!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
 //! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
@@ -102,6 +103,7 @@ mod accept;
 mod address_counts;
 mod admission;
 mod app;
+mod bodies;
 mod client;
 mod close_reason;
 mod closing;
@@ -161,6 +163,7 @@ pub(crate) use rate::{
     DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE,
 };
 pub(crate) use slab::CHUNK;
+pub(crate) use sweep::Sweep;
 
 /// The bytes that a reactor keeps of each connection, if the application's members are `M`.
 pub const fn entry_bytes<M>() -> usize {

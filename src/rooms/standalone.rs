@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::app::RoomsApp;
 use super::creation::{Enforcement, RoomCreation};
 use super::route::Router;
+use super::session::{
+    DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_SESSIONS, DEFAULT_SESSION_MEMORY, SessionTable,
+};
 use super::shared::{DEFAULT_PRESENCE_INTERVAL, DEFAULT_TICK, Shared};
 use super::table::RoomTable;
 use super::tcp_memory::TcpMemory;
@@ -36,6 +39,13 @@ pub fn standalone(
         max_kind_bytes: DEFAULT_MAX_KIND_BYTES,
         tick: DEFAULT_TICK,
         presence_interval: Some(DEFAULT_PRESENCE_INTERVAL),
+        sessions: Arc::new(SessionTable::new(
+            0,
+            DEFAULT_MAX_SESSIONS,
+            DEFAULT_SESSION_MEMORY,
+            [],
+        )),
+        heartbeat_interval: Some(DEFAULT_HEARTBEAT_INTERVAL),
         creation: RoomCreation::new(0, Enforcement::Refuse),
         drop_log: LogThrottle::default(),
         tcp_memory: TcpMemory::new(0),
