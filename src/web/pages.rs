@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::asset::{Asset, Audience};
+use super::script;
 use crate::protocol::http::{Request, path_of};
 
 /// The settings that the server fills into the pages.
@@ -37,31 +38,32 @@ impl Pages {
         Self {
             page: Asset::new("text/html; charset=utf-8", page.as_bytes(), Audience::Own),
             files: [
-                ("/ovation.js", JAVASCRIPT, element.as_str(), Audience::Any),
+                ("/ovation.js", JAVASCRIPT, element, Audience::Any),
                 (
                     "/pages/page.js",
                     JAVASCRIPT,
-                    include_str!("room/page.js"),
+                    script::strip(PAGE_JS),
+                    Audience::Own,
+                ),
+                (
+                    "/pages/layout.js",
+                    JAVASCRIPT,
+                    script::strip(LAYOUT_JS),
                     Audience::Own,
                 ),
                 (
                     "/pages/hearts.js",
                     JAVASCRIPT,
-                    include_str!("room/hearts.js"),
+                    script::strip(HEARTS_JS),
                     Audience::Own,
                 ),
                 (
                     "/pages/page.css",
-                    "text/css; charset=utf-8",
-                    include_str!("room/page.css"),
+                    CSS,
+                    [PAGE_CSS, STAGE_CSS].concat(),
                     Audience::Own,
                 ),
-                (
-                    "/pages/icon.svg",
-                    "image/svg+xml",
-                    include_str!("room/icon.svg"),
-                    Audience::Own,
-                ),
+                ("/pages/icon.svg", SVG, ICON_SVG.to_owned(), Audience::Own),
             ]
             .map(|(path, content_type, text, audience)| {
                 (path, Asset::new(content_type, text.as_bytes(), audience))
@@ -88,6 +90,21 @@ impl Pages {
 }
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+const PAGE_JS: &str = include_str!("room/page.js");
+const LAYOUT_JS: &str = include_str!("room/layout.js");
+const HEARTS_JS: &str = include_str!("room/hearts.js");
+const PAGE_CSS: &str = include_str!("room/page.css");
+const STAGE_CSS: &str = include_str!("room/stage.css");
+const ICON_SVG: &str = include_str!("room/icon.svg");
+/// The modules of the element, in the order in which they import each other.
+const ELEMENT: [&str; 3] = [
+    include_str!("room/kinds.js"),
+    include_str!("room/ovation.js"),
+    include_str!("room/element.js"),
+];
 
 /// The page, with the settings in attributes, since inline scripts aren't allowed.
 fn page(settings: &PageSettings<'_>) -> String {
@@ -96,20 +113,17 @@ fn page(settings: &PageSettings<'_>) -> String {
         .replace("{party}", &escape(settings.party))
 }
 
-/// The element, with the server's kinds as its default. Comments on lines of their own are for
-/// readers of the source and are left out.
+/// The element as one module, with the server's kinds as its default.
 fn element(settings: &PageSettings<'_>) -> String {
-    let mut element = String::new();
-    for line in include_str!("room/ovation.js").lines() {
-        let line = match (settings.kinds, line.strip_prefix(KINDS)) {
-            (Some(kinds), Some(_)) => &kinds_line(kinds),
-            _ if line.trim_start().starts_with("//") => continue,
-            _ => line,
-        };
-        element.push_str(line);
-        element.push('\n');
-    }
-    element
+    let element = script::join(&ELEMENT);
+    let Some(kinds) = settings.kinds else {
+        return element;
+    };
+    let lines = element.lines().map(|line| match line.strip_prefix(KINDS) {
+        Some(_) => kinds_line(kinds),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The start of the element's line with the kinds.
@@ -118,7 +132,7 @@ const KINDS: &str = "export const DEFAULT_KINDS = ";
 fn kinds_line(kinds: &[String]) -> String {
     // Serializing strings can't fail, and JSON is JavaScript (ECMA-262, since its tenth edition).
     let kinds = serde_json::to_string(kinds).unwrap_or_default();
-    format!("{KINDS}{kinds};")
+    format!("{KINDS}{kinds};\n")
 }
 
 /// Escapes text for an attribute.
@@ -157,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_element_has_the_kinds_and_no_line_comments() {
+    fn the_element_is_one_module_with_the_kinds() {
         let kinds = ["love".to_owned(), "\"</script>".to_owned()];
         let told = |kinds| {
             let settings = PageSettings {
@@ -176,13 +190,12 @@ mod tests {
         let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"</script>\"];\n";
         assert!(element.contains(expected), "{element}");
         assert_eq!((lines(&element), lines(&told(None))), (1, 1));
-        assert!(told(None).contains("DEFAULT_KINDS = [\"❤\""));
-        assert!(
-            !element
-                .lines()
-                .any(|line| line.trim_start().starts_with("//"))
-        );
-        assert!(element.contains("@typedef"), "the documentation must stay");
+        assert!(told(None).contains("NAMED_KINDS = [\"love\""));
+        for export in ["class OvationRoom", "class OvationReactions", "const glyph"] {
+            assert!(element.contains(&format!("\nexport {export} ")), "{export}");
+        }
+        let is_import = |line: &str| line.starts_with("import ");
+        assert!(!element.lines().any(is_import), "{element}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 /** The page of a room: its buttons, its counts, and the reactions that rise over them. */
 
-import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, glyph } from "/ovation.js";
+import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, isWord, picture, shownKinds } from "/ovation.js";
 import { Sky } from "/pages/hearts.js";
+import { Layout } from "/pages/layout.js";
 
 /** Maximum number of other kinds to show. */
 const MAX_OTHERS = 12;
 /** With more kinds than this, the buttons are smaller. */
-const MANY_KINDS = 10;
+const MANY_KINDS = 12;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
@@ -17,15 +18,6 @@ const TOO_LONG = 414;
 /** Reactions per second at which the room glows most. */
 const HOTTEST_PER_SECOND = 500;
 
-/** Words that are shown as a picture. The word remains the accessible name. */
-const PICTURES = new Map(
-  Object.entries({
-    love: "❤️", heart: "❤️", like: "👍", clap: "👏", applause: "👏", party: "🎉", tada: "🎉",
-    laugh: "😂", joy: "😂", fire: "🔥", wow: "😮", sad: "😢", rocket: "🚀", star: "⭐", think: "🤔",
-  }),
-);
-const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
-const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
 /** What rises for a kind: a spark for words and, on the stage, for unknown kinds. */
 const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
@@ -38,7 +30,8 @@ const make = (name, className, ...children) => {
 };
 
 const query = new URLSearchParams(location.search);
-const isStage = query.get("view") === "stage";
+const view = ["stage", "overlay"].find((it) => it === query.get("view")) ?? "room";
+const isStage = view !== "room";
 const name = roomName();
 const { party } = document.body.dataset;
 const room = new OvationRoom({
@@ -49,8 +42,9 @@ const room = new OvationRoom({
 });
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
-const exact = new Intl.NumberFormat();
-const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 4 });
+/** The numbers are in the language of the page, like its words. */
+const exact = new Intl.NumberFormat("en");
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 /** A number short enough for a tile. */
 const short = (count) => (count < 1_000_000 ? exact : compact).format(count);
 
@@ -69,12 +63,36 @@ function roomName() {
 
 /** @type {Map<string, { tile: HTMLElement, picture: HTMLElement, count: HTMLElement, pulsed: number }>} */
 const tiles = new Map();
-for (const kind of new Set(DEFAULT_KINDS)) {
+const layout = new Layout(view, at("reactions"));
+/** Whether the room is closed or refuses this page. */
+let isOff = false;
+
+/** Shows a tile for each of these kinds. */
+function showTiles(kinds) {
+  if (kinds.length === tiles.size && kinds.every((kind) => tiles.has(kind))) return;
+  for (const [kind, { tile }] of tiles) if (!kinds.includes(kind)) {
+    tiles.delete(kind);
+    tile.remove();
+  }
+  const box = at("reactions");
+  kinds.forEach((kind, index) => {
+    if (!tiles.has(kind)) tiles.set(kind, makeTile(kind));
+    const { tile } = tiles.get(kind);
+    // A button that moves would lose the focus.
+    if (box.children[index] !== tile) box.insertBefore(tile, box.children[index]);
+  });
+  box.toggleAttribute("data-many", tiles.size > MANY_KINDS);
+  layout.refresh();
+}
+
+function makeTile(kind) {
   const shown = picture(kind);
-  const face = make("span", isWord(shown) ? "word" : "picture", shown);
-  face.dir = "auto";
+  const text = make("span", isWord(shown) ? "word" : "picture", shown);
+  text.dir = "auto";
+  text.toggleAttribute("data-shrink", isStage && isWord(shown));
   // The longest unbreakable word limits the font size.
-  face.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map((word) => word.length)) + 1));
+  text.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map(lettersOf))));
+  const face = make("span", "face", text);
   if (shown !== kind) {
     face.role = "img";
     face.ariaLabel = kind;
@@ -83,14 +101,21 @@ for (const kind of new Set(DEFAULT_KINDS)) {
   const tile = make(isStage ? "div" : "button", "reaction", face, count);
   if (!isStage) {
     tile.type = "button";
+    tile.disabled = isOff;
     // A label that changes 20 times a second helps no one. `#summary` announces the counts.
     count.ariaHidden = "true";
+    // A held key is one tap.
+    tile.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
     tile.addEventListener("click", () => tap(kind));
   }
-  tiles.set(kind, { tile, picture: face, count, pulsed: -Infinity });
+  return { tile, picture: face, count, pulsed: -Infinity };
 }
-at("reactions").toggleAttribute("data-many", tiles.size > MANY_KINDS);
-at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
+
+/** The width of a text in letters. A picture is as wide as one and a quarter. */
+function lettersOf(text) {
+  const letters = [...new Intl.Segmenter().segment(text)].length;
+  return isWord(text) ? letters + 1 : Math.max(1, letters) * 1.25;
+}
 
 function tap(kind) {
   if (!room.react(kind)) {
@@ -126,9 +151,11 @@ function show() {
   for (const count of counts.values()) total += count;
   const shown = exact.format(total);
   at("total").textContent = shown;
-  at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
-  at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
-  for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
+  at("unit").textContent = total === 1 ? "reaction" : total || isOff ? "reactions" : "Be the first to react";
+  showTiles(shownKinds(DEFAULT_KINDS, counts));
+  const texts = [];
+  for (const [kind, { count }] of tiles) texts.push((count.textContent = short(counts.get(kind) ?? 0)));
+  layout.update(shown, texts);
   // The stage must not show kinds that a viewer invented. It only adds them to the total.
   if (!isStage) showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
 }
@@ -188,14 +215,15 @@ function cool() {
 
 const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused", closed: "Closed" };
 
-room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
+room.addEventListener("state", ({ detail: { state, queued, transport, reason } }) => {
   at("state").dataset.state = state;
+  turn(state === "refused" || state === "closed");
   if (state !== "open") at("here").textContent = "";
   const words = state === "open" && transport === "sse" ? "Live (without WebSocket)" : WORDS[state];
   if (at("state-text").textContent !== words) at("state-text").textContent = words;
   const kept = queued === 1 ? "1 tap is saved and will be sent" : `${queued} taps are saved and will be sent`;
-  if (state === "closed") say("This room is closed. Thank you for being here.");
-  else if (state === "refused") say("The server refused this page. The page will try again in a few minutes.");
+  if (state === "closed") say(reason ?? "This room is closed. Thank you for being here.");
+  else if (state === "refused") say(`The server refused this page${reason ? ` (${reason})` : ""}. The page will try again in a few minutes.`);
   else if (state !== "open" && queued) say(`You are disconnected. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
   else if (state === "waiting") say("Connection lost. Reconnecting…");
   else if (state === "open") {
@@ -205,6 +233,14 @@ room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
   if (state === "open") isKnown = true;
   else if (state === "waiting" && !isKnown) ask();
 });
+
+/** Turns the buttons off, or on again. */
+function turn(off) {
+  if (isOff === off) return;
+  isOff = off;
+  for (const { tile } of tiles.values()) tile.disabled = off;
+  show();
+}
 
 let saying;
 
@@ -246,10 +282,11 @@ setInterval(() => {
 // The room's name and its links.
 
 const address = new URL(`/r/${encodeURIComponent(name)}`, location.href);
-document.documentElement.dataset.view = isStage ? "stage" : "room";
+document.documentElement.dataset.view = view;
 document.title = `${name} · Ovation`;
 at("room").textContent = name;
-at("join-address").textContent = address.host + decodeURI(address.pathname);
+at("join-address").append(address.host, make("wbr", ""), `/r/${name.replace(/[/\\?#%]/g, encodeURIComponent)}`);
+at("react").ariaLabel = isStage ? "Reactions" : "React";
 at("second").href = address.href;
 at("stage").href = `${address.href}?view=stage`;
 at("second").addEventListener("click", (event) => {
@@ -278,4 +315,5 @@ async function share() {
   setTimeout(() => (at("share").textContent = "Share room"), 2000);
 }
 
+show();
 room.connect();
