@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ServeArgs, advice, undecided};
 use crate::doctor::{self, DoctorArgs};
+use crate::log::{self, LogGuard};
 use crate::reactor::ListenAddress;
 use crate::server::{ServeError, serve};
 use crate::snapshot::{self, SnapshotArgs};
@@ -42,17 +43,38 @@ enum Command {
 /// completely; 5 if a snapshot is damaged.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // By default, a file that reaches RLIMIT_FSIZE ends the process. With a handler, the write
+    // fails instead. The log may be such a file.
+    let handled = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    let _log = match start_log() {
+        Ok(guard) => guard,
+        Err(error) => {
+            // Nothing is left to report a failure to.
+            let _ = writeln!(std::io::stderr(), "ovation: can't start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = handled {
+        tracing::warn!(%error, "could not handle SIGXFSZ: a file size limit would end the process");
+    }
+    run(cli)
+}
+
+/// Sends what tracing collects to the log. The process ends after the guard is dropped.
+fn start_log() -> std::io::Result<LogGuard> {
+    let guard = log::start()?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(log::writer)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would report them on standard error, and panic if that fails too.
+        .log_internal_errors(false)
         .init();
-    // By default, a file that reaches RLIMIT_FSIZE ends the process. With a handler, the write
-    // fails instead.
-    if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
-        tracing::warn!(%error, "could not handle SIGXFSZ: a file size limit would end the process");
-    }
+    Ok(guard)
+}
+
+fn run(cli: Cli) -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
         Command::Serve(args) => run_server(&args),
         Command::Swarm(args) => match swarm::run(args) {
@@ -65,7 +87,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(args) => match snapshot::run(&args, &mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("ovation: {error}");
+                log::say(&format!("ovation: {error}"));
                 ExitCode::from(error.exit_code())
             }
         },
@@ -88,16 +110,22 @@ fn run_server(args: &ServeArgs) -> ExitCode {
             .error(ErrorKind::ArgumentConflict, why)
             .exit();
     }
+    if args.listen.lacks_proxies() {
+        let why = "--proxy-protocol (OVATION_PROXY_PROTOCOL) needs --trusted-proxy \
+                   (OVATION_TRUSTED_PROXY)";
+        Cli::command()
+            .error(ErrorKind::MissingRequiredArgument, why)
+            .exit();
+    }
     if let Some(address) = undecided(args) {
-        eprintln!("ovation: {}", advice::undecided(address));
+        log::say(&format!("ovation: {}", advice::undecided(address)));
         return ExitCode::from(2);
     }
     let has_pages = !args.pages.no_pages;
     match serve(args, |rooms, admin| announce(rooms, admin, has_pages)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may be off, so this goes to standard error directly.
-            eprintln!("ovation: {}", explain(&error));
+            log::say(&format!("ovation: {}", explain(&error)));
             ExitCode::from(error.exit_code())
         }
     }
@@ -143,6 +171,18 @@ fn announce(rooms: &[ListenAddress], admin: &[ListenAddress], has_pages: bool) {
             ListenAddress::Unix(_) => format!("Dashboard: {address}"),
         });
     }
-    // The server serves even if nothing reads its standard output.
-    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+    print_apart(lines.join("\n"));
+}
+
+/// Prints `text` on a thread of its own: the server serves even if nothing reads its standard
+/// output.
+fn print_apart(text: String) {
+    let print = move || {
+        // Where nothing reads, nothing is missed.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    };
+    let thread = std::thread::Builder::new().name("banner".to_owned());
+    if let Err(error) = thread.spawn(print) {
+        tracing::warn!(%error, "could not print the addresses");
+    }
 }

@@ -8,18 +8,19 @@
 //! |---|---|---|
 //! | `os` | what is read from and asked of the operating system | |
 //! | `figures` | numbers as people read them | |
+//! | `log` | lines on their way to standard error, which may be stuck | |
 //! | [`protocol`] | HTTP, WebSocket, the application's JSON: bytes in, events out; no socket, no clock, no thread | |
 //! | [`store`] | the snapshot file: from party, room and kind to a counter in mapped memory | |
 //! | `web` | the pages, scripts and styles, ready to be sent | `protocol` |
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
 //! | [`rooms`] | the application: rooms, members, fan-out, presence | `os` `protocol` `reactor` `store` `web` |
-//! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `log` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `config` | flags and environment, and advice that names flags | `admin` `os` `protocol` `reactor` `rooms` `store` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
 //! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `protocol` `store` |
 //! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |
-//! | [`cli`] | the command line | `config` `doctor` `reactor` `server` `snapshot` `swarm` |
+//! | [`cli`] | the command line | `config` `doctor` `log` `reactor` `server` `snapshot` `swarm` |
 //!
 //! # One reaction's way
 //! 1. A reactor reads the socket into its read buffer, and
@@ -39,6 +40,7 @@ pub mod cli;
 mod config;
 mod doctor;
 mod figures;
+mod log;
 mod os;
 pub mod protocol;
 pub mod reactor;

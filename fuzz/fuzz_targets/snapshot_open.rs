@@ -69,7 +69,7 @@ fn crafted(path: &Path, bytes: &[u8]) -> Vec<u8> {
             1 => {
                 let kind = text(b % 4);
                 let room = RoomId::at(CellId::FIRST_RECORD + u32::from(a % 32));
-                cells.push(encode_counter(room, b / 4, &kind, u64::from(c)).unwrap());
+                cells.push(encode_counter(room, u16::from(b / 4), &kind, u64::from(c)).unwrap());
             }
             2 => cells.push(Cell::default()),
             _ => {

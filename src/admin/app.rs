@@ -1,20 +1,23 @@
 //! The application: which request gets which response, and the stream of samples.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::actions;
-use super::guard::Guard;
+use super::guard::{Guard, offers_token};
 use super::history::{History, TimeRange};
-use super::metrics;
+use super::metrics::{self, OwnFigures};
 use super::reset::Resets;
 use super::rooms;
 use super::sampler::{INTERVAL, Sampler};
 use super::sources::Sources;
 use crate::protocol::http::{Origins, Request, Response, encode_stream_head, path_of, sse};
-use crate::reactor::{App, Client, Connections, Message, NextTurn, Refused, Verdict};
+use crate::reactor::{
+    App, Client, Connections, LogThrottle, Message, NextTurn, ReactorMetrics, Refused, Verdict,
+};
 use crate::web::Dashboard;
 
 /// Fields of every response that is data and not a file, so that no browser renders it.
@@ -27,6 +30,11 @@ const PRIVATE: [(&str, &str); 1] = [(
 #[derive(Debug)]
 pub(super) struct AdminApp {
     guard: Guard,
+    /// The metrics of the admin side's own reactor.
+    metrics: Arc<ReactorMetrics>,
+    /// Number of requests with a wrong token.
+    denied: u64,
+    denied_log: LogThrottle,
     dashboard: Dashboard,
     sources: Sources,
     sampler: Sampler,
@@ -40,10 +48,13 @@ pub(super) struct AdminApp {
 }
 
 impl AdminApp {
-    pub(super) fn new(guard: Guard, sources: Sources) -> Self {
+    pub(super) fn new(guard: Guard, sources: Sources, metrics: Arc<ReactorMetrics>) -> Self {
         let now = Instant::now();
         Self {
             guard,
+            metrics,
+            denied: 0,
+            denied_log: LogThrottle::default(),
             dashboard: Dashboard::new(),
             sampler: Sampler::new(&sources, now),
             sources,
@@ -62,6 +73,16 @@ impl AdminApp {
         let mut event = Vec::new();
         sse::encode(&sample.json(), &mut event);
         self.event = event.into();
+    }
+
+    /// Counts a request with a wrong token, and logs it once a minute.
+    fn note_denied(&mut self, client: Client<'_>) {
+        self.denied += 1;
+        if self.denied_log.allows(Instant::now()) {
+            let client = client.limited_address();
+            let client = client.map_or_else(|| "this machine".to_owned(), |it| it.to_string());
+            tracing::warn!(%client, denied = self.denied, "wrong admin token");
+        }
     }
 
     fn response(&mut self, request: &Request<'_>) -> Response<'static> {
@@ -86,11 +107,12 @@ impl AdminApp {
         match path {
             "/readyz" => readiness(&self.sources.problems(Instant::now())),
             "/metrics" => {
-                let is_ready = self.sources.problems(Instant::now()).is_empty();
-                let store = self.sources.store.status();
-                let metrics = &self.sources.metrics;
-                let limited = self.sources.shared.creation.limited();
-                let text = metrics::text(metrics, &self.sampler, store, limited, is_ready);
+                let own = OwnFigures {
+                    connections: self.metrics.connections.get(),
+                    turned_away: self.metrics.turned_away(),
+                    denied: self.denied,
+                };
+                let text = metrics::text(&self.sources, &self.sampler, own);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
             }
             "/rooms" => rooms::list(&self.sources.shared, target),
@@ -125,13 +147,16 @@ impl App for AdminApp {
 
     fn respond(
         &mut self,
-        _: Client<'_>,
+        client: Client<'_>,
         request: &Request<'_>,
         _body: &[u8],
         output: &mut Vec<u8>,
     ) -> Option<Verdict> {
         const CHALLENGE: (&str, &str) = ("WWW-Authenticate", r#"Basic realm="Ovation admin""#);
         let response = self.response(request);
+        if response.status == 401 && offers_token(request) {
+            self.note_denied(client);
+        }
         let mut fields = PRIVATE.to_vec();
         fields.extend((response.status == 401).then_some(CHALLENGE));
         response.encode_private(request, &fields, output);

@@ -2,7 +2,11 @@
 //!
 //! - Without a token the admin side listens on loopback only. A page in a browser on this machine
 //!   could still reach it, through a host name of its own that resolves to 127.0.0.1. So the name
-//!   in `Host` must be an IP address, `localhost`, or the name that the operator chose.
+//!   in `Host` must be an IP address, `localhost`, or the name that the operator chose. A proxy on
+//!   this machine could forward requests from anywhere, so requests that bear a proxy's marks are
+//!   refused. Changes are refused too, unless the operator allows them: any program of any user of
+//!   this machine could ask for them. A Unix socket is different, since the permissions of its file
+//!   say who may use it.
 //! - With a token every request except `/healthz` must carry it: as `Authorization: Bearer TOKEN`,
 //!   or, from a browser, as the password of HTTP Basic with any user name.
 //! - Browsers mark requests from other sites' pages (`Sec-Fetch-Site`): such a page may only link
@@ -14,12 +18,22 @@ use std::net::IpAddr;
 use data_encoding::BASE64;
 use subtle::ConstantTimeEq;
 
-use crate::protocol::http::{Request, Response, is_cross_origin};
+use crate::protocol::http::{Request, Response, is_cross_origin, without_port};
 
 /// Minimum length of the token, in bytes.
 pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 /// The field and value that a request needs to change something.
 const CONFIRMATION: (&str, &str) = ("X-Ovation", "1");
+
+/// The fields by which proxies mark what they forward.
+const FORWARDED: [&str; 6] = [
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "Via",
+];
 
 const FOREIGN: &[u8] = b"Requests from other sites are not allowed";
 
@@ -29,13 +43,27 @@ pub(super) struct Guard {
     token: Option<String>,
     /// The host name or address that the operator chose.
     name: Option<String>,
+    changes: Changes,
+}
+
+/// What may be changed without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changes {
+    /// Everything.
+    Allowed,
+    /// Nothing. The text says how the operator can allow it.
+    Refused(&'static str),
 }
 
 impl Guard {
     /// Requires `token`, if there is one. Without a token, accepts `name` in `Host` as well as IP
-    /// addresses and `localhost`.
-    pub(super) fn new(token: Option<String>, name: Option<String>) -> Self {
-        Self { token, name }
+    /// addresses and `localhost`, and allows `changes`.
+    pub(super) fn new(token: Option<String>, name: Option<String>, changes: Changes) -> Self {
+        Self {
+            token,
+            name,
+            changes,
+        }
     }
 
     /// Allows `request` to read.
@@ -50,6 +78,10 @@ impl Guard {
             }
             None if !self.knows(host) => {
                 let reason = "Host must be an IP address, localhost, or the admin address";
+                return Err(Response::text(403, reason.as_bytes()));
+            }
+            None if is_forwarded(request) => {
+                let reason = "Requests through a proxy need an admin token";
                 return Err(Response::text(403, reason.as_bytes()));
             }
             _ => {}
@@ -73,7 +105,13 @@ impl Guard {
         if !is_own(request) {
             return Err(Response::text(403, FOREIGN));
         }
-        Ok(())
+        match self.changes {
+            Changes::Refused(advice) if self.token.is_none() => {
+                let reason = format!("Changes need an admin token; {advice}");
+                Err(Response::text(403, reason.into_bytes()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn knows(&self, host: Option<&str>) -> bool {
@@ -87,13 +125,15 @@ impl Guard {
     }
 }
 
-/// The host in `HOST:PORT`.
-pub(super) fn without_port(authority: &str) -> &str {
-    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    match authority.rsplit_once(':') {
-        Some((host, port)) if digits(port) => host,
-        _ => authority,
-    }
+/// Whether a proxy has forwarded the request.
+fn is_forwarded(request: &Request<'_>) -> bool {
+    let mut names = FORWARDED.into_iter();
+    names.any(|name| request.values(name).next().is_some())
+}
+
+/// Whether the request offers a token, right or wrong.
+pub(super) fn offers_token(request: &Request<'_>) -> bool {
+    request.values("Authorization").next().is_some()
 }
 
 /// Whether the request comes from no page, or from a page of this server.
@@ -150,7 +190,7 @@ mod tests {
 
     #[test]
     fn without_a_token_only_names_of_this_machine_are_known() {
-        let guard = Guard::new(None, Some("admin.example".to_owned()));
+        let guard = Guard::new(None, Some("admin.example".to_owned()), Changes::Allowed);
         for (host, expected) in [
             ("127.0.0.1:1998", 200),
             ("127.0.0.1", 200),
@@ -171,7 +211,7 @@ mod tests {
 
     #[test]
     fn with_a_token_nothing_else_will_do() {
-        let guard = Guard::new(Some(TOKEN.to_owned()), None);
+        let guard = Guard::new(Some(TOKEN.to_owned()), None, Changes::Refused("do so"));
         let basic = |text: &str| format!("Basic {}", BASE64.encode(text.as_bytes()));
         for (authorization, expected) in [
             (format!("Bearer {TOKEN}"), 200),
@@ -198,8 +238,36 @@ mod tests {
     }
 
     #[test]
+    fn without_a_token_no_proxy_may_forward() {
+        let guard = Guard::new(None, None, Changes::Allowed);
+        for name in FORWARDED {
+            for value in ["127.0.0.1", ""] {
+                let fields = format!("Host: 127.0.0.1:1998\r\n{}: {value}", name.to_lowercase());
+                assert_eq!(status(&guard, "GET", &fields), 403, "{fields}");
+                let guard = Guard::new(Some(TOKEN.to_owned()), None, Changes::Allowed);
+                let fields = format!("{fields}\r\nAuthorization: Bearer {TOKEN}");
+                assert_eq!(status(&guard, "GET", &fields), 200, "{fields}");
+            }
+        }
+    }
+
+    #[test]
+    fn changes_need_a_token_or_the_permission_of_the_operator() {
+        let fields = "Host: localhost\r\nX-Ovation: 1";
+        let refused = Guard::new(None, None, Changes::Refused("do so"));
+        assert_eq!(status(&refused, "POST", fields), 403);
+        assert_eq!(status(&refused, "GET", fields), 200);
+        let allowed = Guard::new(None, None, Changes::Allowed);
+        assert_eq!(status(&allowed, "POST", fields), 200);
+        let guarded = Guard::new(Some(TOKEN.to_owned()), None, Changes::Refused("do so"));
+        assert_eq!(status(&guarded, "POST", fields), 401);
+        let fields = format!("{fields}\r\nAuthorization: Bearer {TOKEN}");
+        assert_eq!(status(&guarded, "POST", &fields), 200);
+    }
+
+    #[test]
     fn other_sites_may_link_here_and_nothing_else() {
-        let guard = Guard::new(None, None);
+        let guard = Guard::new(None, None, Changes::Allowed);
         for (method, fields, expected) in [
             ("GET", "Sec-Fetch-Site: none", 200),
             ("GET", "Sec-Fetch-Site: same-origin", 200),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -16,6 +16,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{self, Memory};
 use super::sampler::{RoomsSample, Sampler};
+use super::sources::Sources;
+use crate::log;
 use crate::reactor::{Gauge, ReactorMetrics, closed_by_label};
 use crate::rooms::DISMISSALS;
 use crate::store::Status;
@@ -31,26 +33,35 @@ struct Scrape {
     rooms: RoomsSample,
     store: Status,
     limited_rooms: u64,
+    sessions: u64,
+    own: OwnFigures,
     is_ready: bool,
     start_seconds: u64,
 }
 
+/// What the admin side counts of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnFigures {
+    /// Open connections.
+    pub(super) connections: u64,
+    /// Connections that were turned away, or that gave way to others.
+    pub(super) turned_away: u64,
+    /// Requests with a wrong token.
+    pub(super) denied: u64,
+}
+
 /// Writes all metrics.
-pub(super) fn text(
-    metrics: &[Arc<ReactorMetrics>],
-    sampler: &Sampler,
-    store: Status,
-    limited_rooms: u64,
-    is_ready: bool,
-) -> String {
+pub(super) fn text(sources: &Sources, sampler: &Sampler, own: OwnFigures) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        metrics: metrics.to_vec(),
+        metrics: sources.metrics.clone(),
         cpu_times: sampler.threads().cpu_times().collect(),
         rooms: sampler.rooms().clone(),
-        store,
-        limited_rooms,
-        is_ready,
+        store: sources.store.status(),
+        limited_rooms: sources.shared.creation.limited(),
+        sessions: sources.shared.sessions.len() as u64,
+        own,
+        is_ready: sources.problems(Instant::now()).is_empty(),
         start_seconds: sampler.start_seconds(),
     }));
     let mut text = String::new();
@@ -66,6 +77,7 @@ impl Collector for Scrape {
         self.traffic(&mut writer)?;
         self.rooms(&mut writer)?;
         self.store(&mut writer)?;
+        self.admin_side(&mut writer)?;
         self.process(&mut writer)
     }
 }
@@ -106,8 +118,13 @@ impl Scrape {
             ("ovation_reactions", "Reactions counted", |it| &it.messages),
             (
                 "ovation_dropped_messages",
-                "Reactions dropped because the room or the store is full",
+                "Reactions dropped because the room or the store is full, or the room is frozen or closed",
                 |it| &it.dropped_messages,
+            ),
+            (
+                "ovation_repeated_messages",
+                "Numbered messages that were sent again, or too early",
+                |it| &it.repeated_messages,
             ),
             (
                 "ovation_limited_messages",
@@ -156,6 +173,11 @@ impl Scrape {
             "ovation_limited_room_creations",
             "Reactions that would have created a room over the limit of their address",
             self.limited_rooms,
+        )?;
+        writer.gauge(
+            "ovation_sessions",
+            "Sessions that the server remembers",
+            self.sessions,
         )
     }
 
@@ -243,6 +265,30 @@ impl Scrape {
         Ok(())
     }
 
+    /// The metrics of the admin side itself.
+    fn admin_side(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.gauge(
+            "ovation_admin_connections",
+            "Open connections to the admin side",
+            self.own.connections,
+        )?;
+        for (name, help, value) in [
+            (
+                "ovation_admin_turned_away",
+                "Connections to the admin side that were turned away or gave way to others",
+                self.own.turned_away,
+            ),
+            (
+                "ovation_admin_denied",
+                "Requests to the admin side with a wrong token",
+                self.own.denied,
+            ),
+        ] {
+            writer.counter(name, help, value)?;
+        }
+        Ok(())
+    }
+
     fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
         writer.gauge(
             "ovation_ready",
@@ -254,6 +300,11 @@ impl Scrape {
             "ovation_build_info",
             "Version of the server, as a label",
             [(version, 1u64)],
+        )?;
+        writer.counter(
+            "ovation_log_lines_dropped",
+            "Log lines that standard error did not take",
+            log::dropped_lines(),
         )?;
         if let Some(time) = process::cpu_time() {
             writer.counter(

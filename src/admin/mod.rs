@@ -26,7 +26,8 @@ mod start;
 
 pub(crate) use sources::Sources;
 pub(crate) use start::{
-    AdminError, AdminSettings, AdminThread, BoundAdmin, DEFAULT_ADMIN_MAX_CONNECTIONS, bind,
+    AdminError, AdminSettings, AdminThread, BoundAdmin, DEFAULT_ADMIN_MAX_CONNECTIONS,
+    DEFAULT_ADMIN_MAX_PER_ADDRESS, bind,
 };
 
 /// Default address of the admin side: the port below that of the rooms.

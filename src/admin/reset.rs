@@ -26,7 +26,7 @@ impl Resets {
         self.run(PATIENCE, move || {
             let reset = room.reset();
             // Publish a failed reset too: it may have failed after the counts were zero.
-            shared.publish(&room, None);
+            shared.publish_reset(&room);
             let (party, name) = (room.party(), room.name());
             match reset {
                 Ok(()) => {

@@ -126,9 +126,10 @@ fn write_room(room: &Room, json: &mut Vec<u8>) {
     let text = |text| serde_json::to_string(text).unwrap_or_default();
     let _ = write!(
         json,
-        r#"{{"party":{},"room":{},"members":{},"reactions":{},"perSecond":{},"counts":"#,
+        r#"{{"party":{},"room":{},"mode":"{}","members":{},"reactions":{},"perSecond":{},"counts":"#,
         text(room.party()),
         text(room.name()),
+        room.mode().label(),
         room.members(),
         room.total(),
         room.per_second(),

@@ -13,13 +13,18 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::app::AdminApp;
-use super::guard::{Guard, MIN_TOKEN_BYTES, without_port};
+use super::guard::{Changes, Guard, MIN_TOKEN_BYTES};
 use super::sources::Sources;
+use crate::protocol::http::without_port;
 use crate::reactor::{
     self, Admission, AdmissionLimits, BindError, ConnectionLimits, ListenAddress, Mailbox, Reactor,
     ReactorParts, SocketOptions, TurnAway,
 };
 
+/// Permission bits of a Unix socket's file: only the server's user may connect.
+const UNIX_MODE: u32 = 0o600;
+/// Default maximum number of connections to the admin side from one address.
+pub(crate) const DEFAULT_ADMIN_MAX_PER_ADDRESS: u32 = 16;
 /// Default maximum number of connections to the admin side.
 pub(crate) const DEFAULT_ADMIN_MAX_CONNECTIONS: usize = 64;
 /// Maximum size of a request body, in bytes. The admin side reads no bodies.
@@ -39,6 +44,12 @@ pub(crate) struct AdminSettings {
     pub(crate) token_file: Option<PathBuf>,
     /// Maximum number of connections.
     pub(crate) max_connections: usize,
+    /// Maximum number of connections from one address; not for this machine.
+    pub(crate) max_per_address: Option<u32>,
+    /// Whether changes need no token where there is none.
+    pub(crate) has_free_changes: bool,
+    /// How the operator can allow changes, for the response to one that is refused.
+    pub(crate) how_to_allow_changes: &'static str,
     /// Words for the log line about a connection that is turned away.
     pub(crate) explain: fn(&TurnAway) -> String,
 }
@@ -87,6 +98,7 @@ pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
     }
     let options = SocketOptions {
         send_buffer_bytes: None,
+        unix_mode: Some(UNIX_MODE),
         ..SocketOptions::default()
     };
     let (mut listeners, addresses) = reactor::bind(slice::from_ref(address), 1, &options)?;
@@ -95,18 +107,25 @@ pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
         address: address.clone(),
         source,
     })?;
-    let name = match address {
-        ListenAddress::Tcp(text) => Some(without_port(text).to_owned()),
-        ListenAddress::Unix(_) => None,
+    let (name, is_unix) = match address {
+        ListenAddress::Tcp(text) => (Some(without_port(text).to_owned()), false),
+        ListenAddress::Unix(_) => (None, true),
+    };
+    let changes = if is_unix || settings.has_free_changes {
+        Changes::Allowed
+    } else {
+        Changes::Refused(settings.how_to_allow_changes)
     };
     let limits = AdmissionLimits {
         max_connections: settings.max_connections,
-        max_per_address: None,
+        max_per_address: settings.max_per_address,
         min_free_memory_percent: 0,
+        // Health is answered however many connections say nothing.
+        makes_room: true,
     };
     Ok(BoundAdmin {
         parts,
-        guard: Guard::new(token, name),
+        guard: Guard::new(token, name, changes),
         admission: Admission::new(limits, settings.explain),
         addresses,
     })
@@ -136,6 +155,7 @@ impl BoundAdmin {
     /// The operating system's error if it refuses a thread.
     pub(crate) fn spawn(self, sources: Sources) -> io::Result<AdminThread> {
         let mailbox = Arc::clone(&self.parts.mailbox);
+        let metrics = Arc::clone(&self.parts.metrics);
         let limits = ConnectionLimits {
             max_message_bytes: MAX_BODY_BYTES,
             ping_interval: Some(PING_INTERVAL),
@@ -144,7 +164,7 @@ impl BoundAdmin {
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                let app = AdminApp::new(self.guard, sources);
+                let app = AdminApp::new(self.guard, sources, metrics);
                 let reactor = Reactor::new(self.parts, app, limits, Arc::new(self.admission));
                 if let Err(error) = reactor.and_then(Reactor::run) {
                     tracing::error!(%error, "the admin side has stopped; the rooms go on");

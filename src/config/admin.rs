@@ -8,7 +8,9 @@ use clap::builder::BoolishValueParser;
 use super::advice;
 use super::limits::MAX_CONNECTIONS;
 use super::parse::ranged;
-use crate::admin::{AdminSettings, DEFAULT_ADMIN, DEFAULT_ADMIN_MAX_CONNECTIONS};
+use crate::admin::{
+    AdminSettings, DEFAULT_ADMIN, DEFAULT_ADMIN_MAX_CONNECTIONS, DEFAULT_ADMIN_MAX_PER_ADDRESS,
+};
 use crate::reactor::ListenAddress;
 
 #[derive(Debug, Clone, Args)]
@@ -34,6 +36,17 @@ pub(crate) struct AdminArgs {
           default_value_t = DEFAULT_ADMIN_MAX_CONNECTIONS,
           value_parser = ranged(1, MAX_CONNECTIONS))]
     admin_max_connections: usize,
+
+    /// Maximum number of connections to the admin side from one IPv4 address or IPv6 /64 network;
+    /// not for this machine; 0 for no limit
+    #[arg(long, value_name = "N", env = "OVATION_ADMIN_MAX_CONNECTIONS_PER_IP",
+          default_value_t = DEFAULT_ADMIN_MAX_PER_ADDRESS)]
+    admin_max_connections_per_ip: u32,
+
+    /// Without --admin-token-file, let every program on this machine change rooms. On a Unix
+    /// socket, the permissions of its file decide, and this flag does nothing
+    #[arg(long, env = "OVATION_ADMIN_CHANGES_WITHOUT_TOKEN", value_parser = BoolishValueParser::new())]
+    admin_changes_without_token: bool,
 }
 
 impl AdminArgs {
@@ -52,6 +65,9 @@ impl AdminArgs {
             is_explicit: self.admin.is_some(),
             token_file: self.admin_token_file.clone(),
             max_connections: self.admin_max_connections,
+            max_per_address: Some(self.admin_max_connections_per_ip).filter(|limit| *limit > 0),
+            has_free_changes: self.admin_changes_without_token,
+            how_to_allow_changes: advice::ADMIN_CHANGES,
             explain: advice::admin_turn_away,
         })
     }

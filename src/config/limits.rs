@@ -7,6 +7,7 @@ use clap::{Args, value_parser};
 
 use super::advice;
 use super::parse::{optional_ms, ranged};
+use crate::protocol::http::Hosts;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
@@ -130,6 +131,7 @@ impl LimitArgs {
             max_connections: self.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
             max_per_address: self.max_connections_per_ip,
             min_free_memory_percent: self.min_free_memory_percent,
+            makes_room: false,
         };
         Admission::new(limits, advice::turn_away).trusting(proxies)
     }
@@ -144,9 +146,10 @@ impl LimitArgs {
         RoomCreation::new(self.room_create_rate, enforcement)
     }
 
-    /// The limits of connections to the rooms.
-    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+    /// The limits of connections to the rooms, whose clients may use the names `hosts`.
+    pub(crate) fn connection_limits(&self, hosts: Hosts) -> ConnectionLimits {
         ConnectionLimits {
+            hosts,
             max_message_bytes: self.max_message_bytes,
             max_head_bytes: self.max_head_bytes,
             max_invalid_messages: self.max_invalid_messages,

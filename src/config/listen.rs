@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::parse::ranged;
+use super::parse::{host_name, ranged};
 use crate::os::descriptors::FdTables;
 use crate::reactor::{ListenAddress, Naming, TrustedProxies, TrustedProxy};
 use crate::rooms::MAX_REACTORS;
@@ -18,6 +18,12 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "ADDRESS", env = "OVATION_LISTEN", value_delimiter = ',',
           default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Vec<ListenAddress>,
+
+    /// Name by which clients may address this server, without port, such as talks.example; may be
+    /// given several times. Requests with another name in Host get 421 [default: any]
+    #[arg(long = "host", value_name = "NAME", env = "OVATION_HOST", value_delimiter = ',',
+          value_parser = host_name)]
+    pub(crate) hosts: Vec<String>,
 
     /// Number of reactor threads [default: one per core]
     #[arg(long, value_name = "N", env = "OVATION_REACTORS", value_parser = ranged(1, MAX_REACTORS))]
@@ -46,8 +52,7 @@ pub(crate) struct ListenArgs {
 
     /// Trusted proxies name their clients by the PROXY protocol, version 1 or 2, and every
     /// connection from them must begin with its header
-    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new(),
-          requires_if("true", "trusted_proxies"))]
+    #[arg(long, env = "OVATION_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
     proxy_protocol: bool,
 }
 
@@ -55,6 +60,12 @@ impl ListenArgs {
     /// The number of reactors to run.
     pub(crate) fn reactor_count(&self) -> usize {
         reactor_count(self.reactors)
+    }
+
+    /// Whether proxies must name their clients by a protocol, but no proxy may. Clap's own check
+    /// knows only one of the forms of a true value in the environment.
+    pub(crate) fn lacks_proxies(&self) -> bool {
+        self.proxy_protocol && self.trusted_proxies.is_empty()
     }
 
     /// The proxies that may name their clients.

@@ -2,7 +2,7 @@
 //! limit of the server is here, with its default and its bounds. Each default is a constant of the
 //! module whose limit it is.
 //!
-//! - `listen`, `rooms`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading,
+//! - `listen`, `rooms`, `sessions`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading,
 //!   and the settings of other modules that they make.
 //! - `exposure`: what an operator must choose before other machines may reach the server.
 //! - `parse`: parsers for values of flags.
@@ -16,6 +16,7 @@ mod listen;
 mod pages;
 mod parse;
 mod rooms;
+mod sessions;
 mod snapshot;
 pub(crate) mod threads;
 mod tuning;
@@ -35,6 +36,8 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: listen::ListenArgs,
     #[command(flatten)]
     pub(crate) rooms: rooms::RoomArgs,
+    #[command(flatten)]
+    pub(crate) sessions: sessions::SessionArgs,
     #[command(flatten)]
     pub(crate) pages: pages::PageArgs,
     #[command(flatten)]

@@ -70,6 +70,7 @@ impl TuningArgs {
             receive_buffer_bytes: optional_bytes(self.receive_buffer_bytes),
             user_timeout: optional_ms(self.tcp_user_timeout_ms),
             backlog: self.backlog,
+            unix_mode: None,
         }
     }
 }

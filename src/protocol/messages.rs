@@ -1,5 +1,5 @@
 //! The application's JSON (RFC 8259): clients send `{"kind":"love"}`, the server sends
-//! `{"love":3,"clap":1}`, and `{"$here":7}` to presence subscribers.
+//! `{"love":3,"clap":1}`, and to clients that ask for it `{"$here":7}` and `{"$state":"frozen"}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,12 @@ use thiserror::Error;
 
 /// Default maximum length of a kind, in bytes.
 pub const DEFAULT_MAX_KIND_BYTES: usize = 32;
-/// The key of the member count in what presence subscribers get. It can't be a kind.
+/// The key of the member count in what presence subscribers get.
 pub const HERE: &str = "$here";
+/// The key of the room's mode in what clients get that ask for it.
+pub const STATE: &str = "$state";
+/// What the server's own keys begin with, and no kind.
+pub const RESERVED: char = '$';
 
 /// Why a message isn't a reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -28,16 +32,20 @@ pub enum InvalidReaction {
     /// The kind contains control characters.
     #[error("the kind has control characters")]
     ControlCharacter,
-    /// The kind is [`HERE`].
-    #[error("the kind {HERE} is reserved")]
+    /// The kind begins with [`RESERVED`].
+    #[error("kinds that begin with {RESERVED} are reserved")]
     Reserved,
+    /// The number of taps or of the message is out of range.
+    #[error("a number is out of range")]
+    Number,
 }
 
 /// Parses a reaction and returns its kind.
 ///
 /// The rules are those of `JSON.parse`: other fields are ignored, the last of duplicate keys wins,
 /// escapes are decoded, and white space may surround everything. The kind must be a string that
-/// isn't empty, has at most `max_kind_bytes` bytes and no control characters, and isn't [`HERE`].
+/// isn't empty, has at most `max_kind_bytes` bytes and no control characters, and doesn't begin with
+/// [`RESERVED`].
 ///
 /// ```
 /// use ovation::protocol::messages::{InvalidReaction, parse_reaction};
@@ -50,7 +58,7 @@ pub enum InvalidReaction {
 /// [`InvalidReaction`] says which rule is broken.
 #[inline]
 pub fn parse_reaction(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidReaction> {
-    // `parse_any` checks whether a kind that begins with a dollar sign is reserved.
+    // `parse_any` refuses a kind that begins with a dollar sign.
     if let Some(kind) = plain_kind(text)
         && kind.as_bytes().first().is_some_and(|first| *first != b'$')
         && kind.len() <= max_kind_bytes
@@ -77,6 +85,12 @@ fn plain_kind(text: &str) -> Option<&str> {
 #[cold]
 fn parse_any(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidReaction> {
     let kind = parse_json(text)?;
+    check_kind(&kind, max_kind_bytes)?;
+    Ok(kind)
+}
+
+/// Checks the rules for kinds.
+pub(super) fn check_kind(kind: &str, max_kind_bytes: usize) -> Result<(), InvalidReaction> {
     if kind.is_empty() {
         return Err(InvalidReaction::EmptyKind);
     }
@@ -86,10 +100,10 @@ fn parse_any(text: &str, max_kind_bytes: usize) -> Result<Cow<'_, str>, InvalidR
     if kind.chars().any(char::is_control) {
         return Err(InvalidReaction::ControlCharacter);
     }
-    if kind == HERE {
+    if kind.starts_with(RESERVED) {
         return Err(InvalidReaction::Reserved);
     }
-    Ok(kind)
+    Ok(())
 }
 
 fn parse_json(text: &str) -> Result<Cow<'_, str>, InvalidReaction> {
@@ -199,6 +213,19 @@ pub fn encode_here(members: u64, output: &mut Vec<u8>) {
     let _ = write!(output, r#"{{"{HERE}":{members}}}"#);
 }
 
+/// Appends the counts after a reset as JSON: `counts` is their JSON.
+pub fn encode_reset(counts: &[u8], output: &mut Vec<u8>) {
+    for part in [br#"{"$reset":"#, counts, b"}"] {
+        output.extend_from_slice(part);
+    }
+}
+
+/// Appends the name of the room's mode as JSON. The name needs no escapes.
+pub fn encode_mode(mode: &str, output: &mut Vec<u8>) {
+    // Writing to memory can't fail.
+    let _ = write!(output, r#"{{"{STATE}":"{mode}"}}"#);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,8 +244,7 @@ mod tests {
             (r#"{"kind":"\u2764"}"#, "❤"),
             (r#"{"\u006bind":"love"}"#, "love"),
             (r#"{"kind":"a\"b\\c\/d"}"#, r#"a"b\c/d"#),
-            (r#"{"kind":"$her"}"#, "$her"),
-            (r#"{"kind":"$"}"#, "$"),
+            (r#"{"kind":"a$"}"#, "a$"),
             (
                 r#"{"id":7,"x":[1,{"kind":"no"}],"kind":"yes","z":null}"#,
                 "yes",
@@ -263,6 +289,7 @@ mod tests {
             ),
             (r#"{"kind":"$here"}"#, Reserved),
             (r#"{"kind":"\u0024here"}"#, Reserved),
+            (r#"{"kind":"$"}"#, Reserved),
         ] {
             assert_eq!(parse(text), Err(reason), "{text}");
         }

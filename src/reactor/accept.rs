@@ -1,5 +1,7 @@
 //! A connection's way in: accepting it, and admitting it or turning it away.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -9,6 +11,7 @@ use super::app::App;
 use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::event_loop::Reactor;
+use super::gate::Permit;
 use super::listener::{Accepted, refuse};
 use super::token::parts;
 
@@ -25,6 +28,18 @@ enum Queue {
 }
 
 impl<A: App> Reactor<A> {
+    /// Adopts a connected stream socket as if a listener had accepted it: admission may turn it
+    /// away.
+    ///
+    /// # Errors
+    /// The operating system's error if the socket can't be made non-blocking.
+    pub fn adopt(&mut self, socket: impl Into<OwnedFd>) -> io::Result<()> {
+        let socket = Socket::from(socket.into());
+        socket.set_nonblocking(true)?;
+        self.admit(socket);
+        Ok(())
+    }
+
     /// Accepts from the listeners that may have connections.
     pub(super) fn accept(&mut self) {
         if self.accept_retry.is_some_and(|at| at <= self.now) {
@@ -55,7 +70,7 @@ impl<A: App> Reactor<A> {
 
     fn admit(&mut self, socket: Socket) {
         self.metrics.accepted.add(1);
-        let permit = match self.gate.admit(&socket, self.now) {
+        let permit = match self.permit(&socket) {
             Ok(permit) => permit,
             Err(reason) => {
                 refuse(&socket);
@@ -73,6 +88,35 @@ impl<A: App> Reactor<A> {
                 self.turned_away(&TurnAway::Watch(error));
             }
         }
+    }
+
+    fn permit(&mut self, socket: &Socket) -> Result<Permit, TurnAway> {
+        match self.gate.admit(socket, self.now) {
+            Err(TurnAway::ConnectionLimit(_)) if self.gate.makes_room() && self.make_room() => {
+                self.gate.admit(socket, self.now)
+            }
+            result => result,
+        }
+    }
+
+    /// Closes the connection that has waited longest for a request, or for the client to close.
+    /// Returns whether there is one; newcomers of this turn don't count.
+    fn make_room(&mut self) -> bool {
+        let now_ms = self.clock.ms(self.now);
+        let mut longest = None;
+        for key in 0..self.connections.end() {
+            if let Some(connection) = self.connections.get_mut(key)
+                && matches!(connection.phase, Phase::Head { .. } | Phase::Closing)
+            {
+                let waited_ms = now_ms.wrapping_sub(connection.since_ms);
+                longest = longest.max(Some((waited_ms, key)));
+            }
+        }
+        let Some((1.., key)) = longest else {
+            return false;
+        };
+        self.close(key, CloseReason::Overload);
+        true
     }
 
     /// Drops deadlines of connections that have moved on, faster than new ones come.

@@ -72,6 +72,9 @@ pub struct AdmissionLimits {
     /// Share of the machine's memory that must be available, in percent; 0 for none. Most of what
     /// a connection costs is the kernel's memory, and a kernel without memory kills processes.
     pub min_free_memory_percent: u8,
+    /// Whether a reactor that is at `max_connections` closes the connection that has waited longest
+    /// for a request, so that a newcomer is let in. It looks at all of its connections for that.
+    pub makes_room: bool,
 }
 
 impl Default for AdmissionLimits {
@@ -80,6 +83,7 @@ impl Default for AdmissionLimits {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_per_address: None,
             min_free_memory_percent: DEFAULT_MIN_FREE_MEMORY_PERCENT,
+            makes_room: false,
         }
     }
 }
@@ -89,6 +93,7 @@ impl Default for AdmissionLimits {
 pub struct Admission {
     max_connections: usize,
     open: AtomicUsize,
+    pub(super) makes_room: bool,
     per_address: Option<AddressCounts>,
     pub(super) proxies: TrustedProxies,
     /// When a connection could last not be accepted for want of a descriptor, and the error.
@@ -116,6 +121,7 @@ impl Admission {
         Self {
             max_connections: limits.max_connections,
             open: AtomicUsize::new(0),
+            makes_room: limits.makes_room,
             per_address: limits.max_per_address.map(AddressCounts::new),
             proxies: TrustedProxies::default(),
             descriptors_short: Mutex::default(),

@@ -25,6 +25,17 @@ pub enum NextTurn {
     OnEvent,
 }
 
+impl NextTurn {
+    /// This turn, or one at `at` if that is earlier.
+    pub(crate) fn or_at(self, at: Instant) -> Self {
+        match self {
+            Self::Now => Self::Now,
+            Self::At(other) => Self::At(other.min(at)),
+            Self::OnEvent => Self::At(at),
+        }
+    }
+}
+
 /// How an application refuses a WebSocket handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {

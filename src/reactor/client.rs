@@ -20,6 +20,11 @@ impl<'c> Client<'c> {
         Self { key, socket, gate }
     }
 
+    /// The key of the connection.
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
     /// The client's address, if limits by address apply to it: behind a trusted proxy, the address
     /// that the proxy names. A client on this machine that no proxy names has no limits. This may
     /// take a system call, so ask only when a limit depends on it.

@@ -12,6 +12,8 @@ pub(super) enum CloseReason {
     Done,
     /// The client sent a request that could not be read or served.
     BadRequest,
+    /// The client addressed the server by a name that isn't one of its own.
+    Misdirected,
     /// The client sent a frame that breaks RFC 6455.
     ProtocolError,
     /// The client sent text that isn't UTF-8.
@@ -40,10 +42,11 @@ pub(super) enum CloseReason {
 }
 
 /// The labels of the metric, by [`CloseReason::slot`].
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "client",
     "done",
     "bad_request",
+    "misdirected",
     "protocol_error",
     "invalid_utf8",
     "message_too_big",
@@ -68,17 +71,18 @@ impl CloseReason {
             Self::Client => 0,
             Self::Done => 1,
             Self::BadRequest => 2,
-            Self::ProtocolError => 3,
-            Self::InvalidUtf8 => 4,
-            Self::MessageTooBig => 5,
-            Self::Policy => 6,
-            Self::RateLimit => 7,
-            Self::HeadTimeout => 8,
-            Self::MessageTimeout => 9,
-            Self::PingTimeout => 10,
-            Self::SocketError => 11,
-            Self::Overload => 12,
-            Self::Shutdown => 13,
+            Self::Misdirected => 3,
+            Self::ProtocolError => 4,
+            Self::InvalidUtf8 => 5,
+            Self::MessageTooBig => 6,
+            Self::Policy => 7,
+            Self::RateLimit => 8,
+            Self::HeadTimeout => 9,
+            Self::MessageTimeout => 10,
+            Self::PingTimeout => 11,
+            Self::SocketError => 12,
+            Self::Overload => 13,
+            Self::Shutdown => 14,
             Self::Dismissed(index) => LABELS.len() + usize::from(index),
         }
     }
@@ -128,6 +132,7 @@ mod tests {
         let labels: Vec<_> = labels(&dismissals).collect();
         for (reason, label) in [
             (CloseReason::Client, "client"),
+            (CloseReason::Misdirected, "misdirected"),
             (CloseReason::RateLimit, "rate_limit"),
             (CloseReason::HeadTimeout, "head_timeout"),
             (CloseReason::Shutdown, "shutdown"),

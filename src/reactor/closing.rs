@@ -28,6 +28,7 @@ impl<A: App> Reactor<A> {
         }
         self.gate.release(key);
         self.offenders.forget(key);
+        self.bodies.take(key);
         if let Some(member) = self.connections.remove(key, reason) {
             self.app.leave(member, &mut self.connections);
         }
@@ -41,6 +42,7 @@ impl<A: App> Reactor<A> {
         };
         let token = token(key, connection.generation);
         self.closings.push(token, now_ms);
+        self.bodies.take(key);
         if let Some(member) = self.connections.begin_closing(key, reason, now_ms) {
             self.app.leave(member, &mut self.connections);
         }
@@ -78,7 +80,7 @@ impl<A: App> Reactor<A> {
         if now_ms.wrapping_sub(connection.since_ms) < self.heads.timeout_ms() {
             // The connection is kept alive after a response. It needs only one deadline.
             self.heads.push(token, now_ms);
-        } else if input.is_empty() {
+        } else if input.is_empty() && !self.bodies.has(key) {
             self.close(key, CloseReason::HeadTimeout);
         } else {
             let mut last = Vec::new();

@@ -11,6 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::app::{App, NextTurn};
+use super::bodies::Bodies;
 use super::close_reason::MAX_DISMISSALS;
 use super::connection::{Flags, Phase};
 use super::connections::Connections;
@@ -113,6 +114,7 @@ pub struct Reactor<A: App> {
     pub(super) closings: Deadlines,
     pub(super) sweep: Option<Sweep>,
     pub(super) offenders: Offenders,
+    pub(super) bodies: Bodies,
     next_turn: NextTurn,
 }
 
@@ -164,6 +166,7 @@ impl<A: App> Reactor<A> {
             closings: Deadlines::new(limits.close_timeout),
             sweep: limits.ping_interval.map(Sweep::new),
             offenders: Offenders::default(),
+            bodies: Bodies::default(),
             limits,
             // In its first turn the application says when it wants the next.
             next_turn: NextTurn::Now,
@@ -177,18 +180,36 @@ impl<A: App> Reactor<A> {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(MAX_EVENTS);
         while !self.mailbox.is_stopped() {
-            match self.poll.poll(&mut events, self.timeout()) {
+            match self.poll.poll(&mut events, self.timeout(Instant::now)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            self.turn(&events);
+            self.turn(&events, Instant::now());
         }
         self.stop();
         Ok(())
     }
 
-    fn turn(&mut self, events: &Events) {
-        self.now = Instant::now();
+    /// Runs one turn at the time `now` without waiting for an event, for a program that has a loop
+    /// or a clock of its own. `now` must not go back. Returns how long the reactor would sleep
+    /// after the turn: not at all if it has more to do, `None` for until an event.
+    ///
+    /// # Errors
+    /// The operating system's error if the poll fails.
+    pub fn step(&mut self, now: Instant) -> io::Result<Option<Duration>> {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        self.poll.poll(&mut events, Some(Duration::ZERO))?;
+        self.turn(&events, now);
+        Ok(self.timeout(|| now))
+    }
+
+    /// What the reactor counts of itself.
+    pub fn metrics(&self) -> &ReactorMetrics {
+        &self.metrics
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        self.now = now;
         self.turn_bytes = 0;
         self.turn_requests = 0;
         self.metrics.turns.add(1);
@@ -326,13 +347,13 @@ impl<A: App> Reactor<A> {
         }
     }
 
-    /// The time that the poll may sleep.
-    fn timeout(&self) -> Option<Duration> {
+    /// The time that the poll may sleep. Asks for the time only if the reactor may sleep at all.
+    fn timeout(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         let has_ready = !self.ready.is_empty() || !self.ready_requests.is_empty();
         if self.next_turn == NextTurn::Now || has_ready || !self.accepting.is_empty() {
             return Some(Duration::ZERO);
         }
-        let now = Instant::now();
+        let now = now();
         let now_ms = self.clock.ms(now);
         let app = match self.next_turn {
             NextTurn::At(at) => Some(at),

@@ -66,6 +66,7 @@ impl<A: App> Reactor<A> {
             end = Some(End::Violation(violation));
         }
         let taken = allowed - left;
+        let charged = taken.saturating_add(tally.owed);
         connection.flags.clear(Flags::PINGED);
         if decoder.is_idle() {
             connection.flags.clear(Flags::UNFINISHED);
@@ -74,27 +75,29 @@ impl<A: App> Reactor<A> {
             connection.flags.set(Flags::ACTIVE);
         }
         if let Some(rate) = limits.message_rate {
-            rate.take(&mut connection.bucket, taken, now_ms);
+            rate.take(&mut connection.bucket, charged, now_ms);
             if self.offends(key, &tally, rate, now_ms) {
                 end.get_or_insert(End::RateLimit);
             }
         }
-        self.count_messages(taken, &tally);
+        self.count_messages(charged, &tally);
         match end {
             None => self.send_replies(key),
             Some(end) => self.end_frames(key, end),
         }
     }
 
-    /// Counts the messages of one read. What the rate allowed and the application did not refuse
-    /// was accepted, so that the loop over the messages counts each only once.
-    fn count_messages(&self, taken: u32, tally: &Tally) {
+    /// Counts the messages of one read. What the rate was charged with and the application did not
+    /// refuse was accepted, so that the loop over the messages counts each only once.
+    fn count_messages(&self, charged: u32, tally: &Tally) {
         let over_rate = if self.limits.is_dry_run {
             tally.limited
         } else {
             0
         };
-        let accepted = u64::from(taken) + over_rate - tally.dropped - tally.invalid;
+        let refused = tally.dropped + tally.invalid + tally.repeated;
+        self.metrics.repeated_messages.add(tally.repeated);
+        let accepted = u64::from(charged) + over_rate - refused;
         self.metrics.messages.add(accepted);
         self.metrics.dropped_messages.add(tally.dropped);
         self.metrics.invalid_messages.add(tally.invalid);
@@ -159,11 +162,14 @@ struct Sink<'r, A: App> {
     end: Option<End>,
 }
 
-/// The number of messages in one read that were not accepted.
+/// The number of messages in one read that were not accepted, or count as several.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     dropped: u64,
     invalid: u64,
+    repeated: u64,
+    /// By how many messages batches count more than the rate allowed. The bucket owes them.
+    owed: u32,
     /// Messages over the rate; in a dry run the application still takes them.
     limited: u64,
 }
@@ -200,10 +206,21 @@ impl<A: App> Sink<'_, A> {
         let (client, reply) = (&self.client, &mut *self.write_buffer);
         match self.app.receive(client, self.member, message, reply) {
             Verdict::Accepted => {}
+            Verdict::Batch(number) => self.batch(number),
+            Verdict::Repeated => self.tally.repeated += 1,
             Verdict::Dropped => self.tally.dropped += 1,
             Verdict::Invalid => return self.invalid(),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Charges a batch, of which one message is charged already.
+    #[cold]
+    fn batch(&mut self, number: u16) {
+        let more = u32::from(number.saturating_sub(1));
+        let allowed = more.min(self.allowed);
+        self.allowed -= allowed;
+        self.tally.owed += more - allowed;
     }
 
     #[cold]

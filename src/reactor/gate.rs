@@ -74,13 +74,17 @@ enum Source {
 pub(super) struct Permit {
     admission: Arc<Admission>,
     origin: Option<Origin>,
+    /// Whether the connection counts against the limit on all connections.
+    is_counted: bool,
     is_held: bool,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_held {
-            self.admission.leave();
+            if self.is_counted {
+                self.admission.leave();
+            }
             if let Some(address) = self.origin.and_then(|origin| origin.client) {
                 self.admission.leave_address(address);
             }
@@ -119,35 +123,48 @@ impl Gate {
     /// Admits a connection from `peer`, which is `None` if it does not matter.
     fn admit_peer(&self, peer: Option<Peer>, now: Instant) -> Result<Permit, TurnAway> {
         let admission = &self.admission;
-        admission.enter()?;
+        // The limit on addresses comes first: an address that is over it makes no other connection give way.
         let mut permit = Permit {
             admission: Arc::clone(admission),
-            origin: None,
+            origin: peer.map_or(Ok(None), |peer| self.enter_from(peer))?,
+            is_counted: false,
             is_held: false,
         };
-        if let Some(reason) = admission.memory_short(now) {
-            return Err(reason);
+        admission.enter()?;
+        permit.is_counted = true;
+        match admission.memory_short(now) {
+            Some(reason) => Err(reason),
+            None => Ok(permit),
         }
-        let Some(peer) = peer else {
-            return Ok(permit);
-        };
+    }
+
+    /// Counts one more connection from the address of `peer`, if addresses are limited. Returns
+    /// what the gate must remember of the connection.
+    fn enter_from(&self, peer: Peer) -> Result<Option<Origin>, TurnAway> {
+        let admission = &self.admission;
         if admission.proxies.trust(peer.address()) {
             let source = match admission.proxies.naming {
                 Naming::ProxyHeader => Source::Header,
                 Naming::Fields => Source::Fields(peer.address().unwrap_or(NO_ADDRESS)),
             };
             let client = None;
-            permit.origin = Some(Origin { client, source });
+            Ok(Some(Origin { client, source }))
         } else if admission.limits_addresses()
             && let Some(address) = peer.limited()
         {
             admission.enter_address(address)?;
-            permit.origin = Some(Origin {
+            Ok(Some(Origin {
                 client: Some(address),
                 source: Source::Known,
-            });
+            }))
+        } else {
+            Ok(None)
         }
-        Ok(permit)
+    }
+
+    /// Whether connections that await a request give way to newcomers.
+    pub(super) fn makes_room(&self) -> bool {
+        self.admission.makes_room
     }
 
     /// Keeps the permit of the connection at `key` until [`Gate::release`].
@@ -254,6 +271,7 @@ mod tests {
             max_connections,
             max_per_address,
             min_free_memory_percent: 0,
+            makes_room: false,
         }
     }
 
@@ -311,6 +329,19 @@ mod tests {
         drop(again);
         assert!(other.admit_peer(peer("10.0.0.1"), now).is_ok());
         drop(mapped);
+    }
+
+    #[test]
+    fn a_refused_connection_leaves_no_count_behind() {
+        let now = Instant::now();
+        let [gate] = gates(limited_to(1, Some(1)));
+        let held = gate.admit_peer(peer("10.0.0.1"), now).unwrap();
+        let over = gate.admit_peer(peer("10.0.0.1"), now);
+        assert!(matches!(over, Err(TurnAway::AddressLimit(1))));
+        let full = gate.admit_peer(peer("10.0.0.2"), now);
+        assert!(matches!(full, Err(TurnAway::ConnectionLimit(1))));
+        drop(held);
+        assert!(gate.admit_peer(peer("10.0.0.2"), now).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rate::MessageRate;
+use crate::protocol::http::Hosts;
 use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 
@@ -12,8 +13,9 @@ pub(crate) const DEFAULT_MAX_INVALID_MESSAGES: u8 = 10;
 pub(crate) const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default time that a client may take to finish closing.
 pub(crate) const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Default interval at which the reactor pings a silent connection.
-pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Default interval at which the reactor pings a silent connection. The ping goes out after one to
+/// two intervals: within the 60 s after which many proxies close a quiet connection.
+pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// The limits that a reactor holds its connections to.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct ConnectionLimits {
     pub message_rate: Option<MessageRate>,
     /// Whether messages over the rate are counted but not dropped.
     pub is_dry_run: bool,
+    /// The names by which clients may address the server.
+    pub hosts: Hosts,
     /// Time that a request may take to arrive, and that a kept-alive connection may be silent. At
     /// most an hour.
     pub head_timeout: Duration,
@@ -46,6 +50,7 @@ impl Default for ConnectionLimits {
             max_invalid_messages: DEFAULT_MAX_INVALID_MESSAGES,
             message_rate: None,
             is_dry_run: false,
+            hosts: Hosts::default(),
             head_timeout: DEFAULT_HEAD_TIMEOUT,
             close_timeout: DEFAULT_CLOSE_TIMEOUT,
             ping_interval: Some(DEFAULT_PING_INTERVAL),

@@ -58,6 +58,9 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
     /// Number of connections that the kernel queues until a reactor accepts them.
     pub backlog: i32,
+    /// Permission bits of a Unix socket's file, which say who may connect; `None` for what the
+    /// umask leaves of all.
+    pub unix_mode: Option<u32>,
 }
 
 impl Default for SocketOptions {
@@ -67,6 +70,7 @@ impl Default for SocketOptions {
             receive_buffer_bytes: Some(DEFAULT_RECEIVE_BUFFER_BYTES),
             user_timeout: Some(Duration::from_secs(60)),
             backlog: DEFAULT_BACKLOG,
+            unix_mode: None,
         }
     }
 }
@@ -170,12 +174,22 @@ impl Listener {
     fn unix(path: &Path, options: &SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let address = SockAddr::unix(path)?;
+        // Linux makes the file with the mode of the socket, so that it never has another.
+        #[cfg(target_os = "linux")]
+        if let Some(mode) = options.unix_mode {
+            rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
+        }
         if let Err(error) = socket.bind(&address) {
             if error.kind() != ErrorKind::AddrInUse || !is_abandoned(path, &address) {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
             socket.bind(&address)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        if let Some(mode) = options.unix_mode {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
         Ok(Self {
             send_buffer_bytes: options.send_buffer_bytes,

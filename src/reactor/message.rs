@@ -14,6 +14,10 @@ pub enum Message<'m> {
 pub enum Verdict {
     /// The application accepted the message.
     Accepted,
+    /// The application accepted the message, which counts as so many.
+    Batch(u16),
+    /// The application had the message before, or it came too early. It was not counted.
+    Repeated,
     /// The application dropped the message, through no fault of the client.
     Dropped,
     /// The application dropped the message as invalid. The reactor closes a connection that sends

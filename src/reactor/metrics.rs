@@ -49,6 +49,8 @@ pub struct ReactorMetrics {
     pub dropped_messages: Gauge,
     /// Messages that the application dropped as invalid.
     pub invalid_messages: Gauge,
+    /// Messages that the application had before, or that came too early.
+    pub repeated_messages: Gauge,
     /// Messages over the rate limit.
     pub limited_messages: Gauge,
     /// HTTP requests answered.
@@ -68,10 +70,17 @@ impl ReactorMetrics {
         &self.closed[reason.slot()]
     }
 
+    /// The number of connections that were turned away, or that gave way to others.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.closed(CloseReason::Overload).get()
+    }
+
     /// Counts one message by its verdict.
     pub(super) fn count_message(&self, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => self.messages.add(1),
+            Verdict::Batch(number) => self.messages.add(number.into()),
+            Verdict::Repeated => self.repeated_messages.add(1),
             Verdict::Dropped => self.dropped_messages.add(1),
             Verdict::Invalid => self.invalid_messages.add(1),
         }

@@ -1,12 +1,15 @@
 //! The reactor: one thread, one poll, and the sockets that it accepted. A library that knows no
 //! application: the rooms, the admin side and an echo server each implement [`App`].
 //!
-//! - `event_loop`: the [`Reactor`] and its turns. `accept`, `input`, `requests`, `frames` and
-//!   `closing` are its steps: a connection's way in, what it sends, and its way out.
+//! - `event_loop`: the [`Reactor`] and its turns. [`Reactor::run`] waits for events; a program with
+//!   a loop of its own calls [`Reactor::step`] and [`Reactor::adopt`]. `accept`, `input`,
+//!   `requests`, `frames` and `closing` are its steps: a connection's way in, what it sends, and
+//!   its way out.
 //! - `app`: the application, as a trait. `message`: what it receives and answers. `mailbox`: how
 //!   other threads notify it.
 //! - `connection`, `slab`, `connections`, `open_connection`, `socket`, `token`: a connection, its
 //!   memory, and what is written to it.
+//! - `bodies`: bodies of requests that have arrived in part.
 //! - `close_reason`: why connections end. `limits`: what connections are held to. `rate`,
 //!   `offenders`: the limit on the rate of messages, and the connections that are far over it.
 //! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
@@ -100,6 +103,7 @@ mod accept;
 mod address_counts;
 mod admission;
 mod app;
+mod bodies;
 mod client;
 mod close_reason;
 mod closing;
@@ -159,6 +163,7 @@ pub(crate) use rate::{
     DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE,
 };
 pub(crate) use slab::CHUNK;
+pub(crate) use sweep::Sweep;
 
 /// The bytes that a reactor keeps of each connection, if the application's members are `M`.
 pub const fn entry_bytes<M>() -> usize {

@@ -2,8 +2,8 @@
 //!
 //! It is a token bucket in the form of the generic cell rate algorithm (ITU-T I.371): the state is
 //! the time at which the bucket will be full again. A bucket that isn't full is in the future by at
-//! most the time that the whole burst takes, so a state further away is one that has wrapped, and
-//! counts as full.
+//! most the time that the whole burst and the largest debt take, so a state further away is one that
+//! has wrapped, and counts as full.
 
 /// Units of time in a millisecond.
 const UNITS_PER_MS: u32 = 16;
@@ -16,6 +16,9 @@ pub(crate) const MAX_MESSAGE_BURST: u32 = 100_000;
 pub(crate) const DEFAULT_MESSAGE_RATE: u32 = 20;
 /// Default burst of messages from one client: the taps that the element keeps while it is offline.
 pub(crate) const DEFAULT_MESSAGE_BURST: u32 = 200;
+
+/// Maximum number of messages that a bucket owes: a little more than one batch.
+const MAX_DEBT: u32 = 64;
 
 /// A limit on the rate of a client's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,9 @@ impl MessageRate {
         let burst = burst.clamp(1, MAX_MESSAGE_BURST);
         Some(Self {
             interval,
-            tolerance: interval.saturating_mul(burst).min(i32::MAX as u32),
+            tolerance: interval
+                .saturating_mul(burst)
+                .min(i32::MAX as u32 - MAX_DEBT * interval),
             per_second,
         })
     }
@@ -53,19 +58,25 @@ impl MessageRate {
     /// The number of messages that the bucket allows at `now_ms`.
     pub(super) fn allowed(self, bucket: Bucket, now_ms: u32) -> u32 {
         let behind = self.behind(bucket, now_ms);
-        (self.tolerance - behind) / self.interval
+        self.tolerance.saturating_sub(behind) / self.interval
     }
 
-    /// Takes `messages` out of the bucket, which must allow them.
+    /// Takes `messages` out of the bucket. A bucket that does not allow all of them owes the rest,
+    /// at most [`MAX_DEBT`] messages.
     pub(super) fn take(self, bucket: &mut Bucket, messages: u32, now_ms: u32) {
-        let behind = self.behind(*bucket, now_ms) + messages * self.interval;
-        bucket.0 = units(now_ms).wrapping_add(behind);
+        let taken = messages.saturating_mul(self.interval);
+        let behind = self.behind(*bucket, now_ms).saturating_add(taken);
+        bucket.0 = units(now_ms).wrapping_add(behind.min(self.max_behind()));
     }
 
-    /// How far the bucket is from full, in units: at most the tolerance.
+    /// How far the bucket is from full, in units: more than the tolerance if it owes messages.
     fn behind(self, bucket: Bucket, now_ms: u32) -> u32 {
         let ahead = bucket.0.wrapping_sub(units(now_ms));
-        if ahead > self.tolerance { 0 } else { ahead }
+        if ahead > self.max_behind() { 0 } else { ahead }
+    }
+
+    fn max_behind(self) -> u32 {
+        self.tolerance + MAX_DEBT * self.interval
     }
 }
 

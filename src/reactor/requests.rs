@@ -1,12 +1,16 @@
 //! HTTP requests: answering them, and opening WebSockets and event streams.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::app::{App, Refused};
+use super::bodies::PartialBody;
 use super::client::Client;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Flags, Phase};
 use super::event_loop::Reactor;
+use super::message::Verdict;
+use crate::protocol::http::chunked::ChunkedError;
 use crate::protocol::http::request::{self, Request};
 use crate::protocol::http::{Response, upgrade};
 use crate::protocol::websocket::frame::{self, Decoder};
@@ -17,21 +21,66 @@ const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// from the store, which takes about as long as decoding a thousand reactions.
 const MAX_REQUESTS_AT_A_TIME: u32 = 8;
 /// Maximum size of a request body, in bytes, however large a message may be. A reaction needs far
-/// less, and the reactor reads a body that arrives in pieces anew with each piece.
+/// less.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The body of a request, as far as it has arrived.
+enum Body<'b> {
+    /// The content of the whole body, which takes `length` bytes of the connection.
+    Whole {
+        content: Cow<'b, [u8]>,
+        length: usize,
+    },
+    Partial(PartialBody),
+}
 
 impl<A: App> Reactor<A> {
     /// Answers the requests in `bytes`, as far as the connection's share goes, and keeps the rest.
     pub(super) fn process_requests(&mut self, key: u32, bytes: &[u8]) {
-        if let Some(bytes) = self.strip_proxy_header(key, bytes) {
-            self.answer_requests(key, bytes);
+        let Some(bytes) = self.strip_proxy_header(key, bytes) else {
+            return;
+        };
+        match self.bodies.take(key) {
+            None => self.answer_requests(key, bytes, 0),
+            Some(body) => self.continue_body(key, body, bytes),
         }
     }
 
-    fn answer_requests(&mut self, key: u32, bytes: &[u8]) {
+    /// Continues with a request whose body had arrived in part.
+    fn continue_body(&mut self, key: u32, mut body: PartialBody, bytes: &[u8]) {
+        let taken = match body.feed(bytes, self.max_body_bytes()) {
+            Ok(taken) => taken,
+            Err(error) => {
+                return self.refuse_request(key, &error.into(), CloseReason::BadRequest);
+            }
+        };
+        if !body.is_complete() {
+            return self.bodies.keep(key, body);
+        }
+        let (head, content) = body.into_parts();
+        let rest = &bytes[taken..];
+        match request::parse(&head, self.limits.max_head_bytes) {
+            Ok(Some((request, _))) => {
+                if self.serve(key, &request, &content, rest).is_continue() {
+                    self.answer_requests(key, rest, 1);
+                }
+            }
+            // The head was read when it arrived, so this can't happen.
+            Ok(None) | Err(_) => self.close(key, CloseReason::BadRequest),
+        }
+    }
+
+    /// Answers the requests in `bytes`, after `answered` others in this turn.
+    fn answer_requests(&mut self, key: u32, bytes: &[u8], mut answered: u32) {
         let mut rest = bytes;
-        let mut share = MAX_REQUESTS_AT_A_TIME;
         while !rest.is_empty() {
+            if answered > 0 && self.write_buffer.is_empty() && self.is_paused(key) {
+                break;
+            }
+            if answered >= MAX_REQUESTS_AT_A_TIME {
+                self.queue_key(key);
+                break;
+            }
             let (request, head_length) = match request::parse(rest, self.limits.max_head_bytes) {
                 Ok(Some(parsed)) => parsed,
                 Ok(None) => break,
@@ -39,41 +88,24 @@ impl<A: App> Reactor<A> {
                     return self.refuse_request(key, &error.into(), CloseReason::BadRequest);
                 }
             };
-            let max_body_bytes = self.limits.max_message_bytes.min(MAX_BODY_BYTES) as u64;
-            if request.content_length > max_body_bytes {
-                let response = Response::text(413, &b"The body is too large"[..]);
-                return self.refuse_request(key, &response, CloseReason::BadRequest);
-            }
-            let length = head_length + request.content_length as usize;
-            if rest.len() < length {
-                break;
-            }
-            self.metrics.requests.add(1);
-            if !self.admit_client(key, &request) {
+            let (head, following) = rest.split_at(head_length);
+            let (content, length) = match self.read_body(&request, head, following) {
+                Ok(Body::Whole { content, length }) => (content, length),
+                Ok(Body::Partial(body)) => {
+                    self.bodies.keep(key, body);
+                    rest = &[];
+                    break;
+                }
+                Err(error) => {
+                    return self.refuse_request(key, &error.into(), CloseReason::BadRequest);
+                }
+            };
+            rest = &following[length..];
+            if self.serve(key, &request, &content, rest).is_break() {
                 return;
             }
-            if request.websocket.upgrade {
-                return self.open(key, &request, &rest[length..]);
-            }
-            let body = &rest[head_length..length];
-            if self.answer(key, &request, body).is_break() {
-                return;
-            }
-            rest = &rest[length..];
-            share -= 1;
-            self.turn_requests += 1;
-            if self.write_buffer.len() >= MAX_WRITE_BUFFER_BYTES {
-                self.send_replies(key);
-            }
-            if self.write_buffer.is_empty() && self.is_paused(key) {
-                break;
-            }
-            if share == 0 && !rest.is_empty() {
-                self.queue_key(key);
-                break;
-            }
+            answered += 1;
         }
-        let has_answered = rest.len() < bytes.len();
         self.send_replies(key);
         let now_ms = self.clock.ms(self.now);
         if let Some(Connection {
@@ -83,10 +115,68 @@ impl<A: App> Reactor<A> {
         }) = self.connections.get_mut(key)
         {
             *input = rest.into();
-            if has_answered {
+            if answered > 0 {
                 *since_ms = now_ms;
             }
         }
+    }
+
+    /// Reads the body of a request from `following`, the bytes after its head.
+    fn read_body<'b>(
+        &self,
+        request: &Request<'_>,
+        head: &[u8],
+        following: &'b [u8],
+    ) -> Result<Body<'b>, ChunkedError> {
+        let max_body_bytes = self.max_body_bytes();
+        if request.content_length > max_body_bytes as u64 {
+            return Err(ChunkedError::TooLarge);
+        }
+        let length = request.content_length as usize;
+        if !request.is_chunked && length <= following.len() {
+            let content = Cow::Borrowed(&following[..length]);
+            return Ok(Body::Whole { content, length });
+        }
+        let mut body = PartialBody::new(request, head);
+        let length = body.feed(following, max_body_bytes)?;
+        if !body.is_complete() {
+            return Ok(Body::Partial(body));
+        }
+        let content = Cow::Owned(body.into_parts().1);
+        Ok(Body::Whole { content, length })
+    }
+
+    /// Answers one request, which `rest` follows. Breaks if it is the connection's last.
+    fn serve(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        body: &[u8],
+        rest: &[u8],
+    ) -> ControlFlow<()> {
+        self.metrics.requests.add(1);
+        if !self.limits.hosts.allow(request) {
+            let response = Response::text(421, &b"This server does not have this name"[..]);
+            self.refuse_request(key, &response, CloseReason::Misdirected);
+            return ControlFlow::Break(());
+        }
+        if !self.admit_client(key, request) {
+            return ControlFlow::Break(());
+        }
+        if request.websocket.upgrade {
+            self.open(key, request, rest);
+            return ControlFlow::Break(());
+        }
+        self.answer(key, request, body)?;
+        self.turn_requests += 1;
+        if self.write_buffer.len() >= MAX_WRITE_BUFFER_BYTES {
+            self.send_replies(key);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn max_body_bytes(&self) -> usize {
+        self.limits.max_message_bytes.min(MAX_BODY_BYTES)
     }
 
     /// Continues with requests that the reactor left when their responses had filled the socket.
@@ -118,6 +208,7 @@ impl<A: App> Reactor<A> {
             let output = &mut self.write_buffer;
             if let Some(verdict) = self.app.respond(client, request, body, output) {
                 self.metrics.count_message(verdict);
+                self.charge(key, verdict);
             }
         }
         if request.keep_alive {
@@ -144,6 +235,18 @@ impl<A: App> Reactor<A> {
         }
         self.metrics.limited_messages.add(1);
         self.limits.is_dry_run
+    }
+
+    /// Charges the connection's bucket with what a batch counts more than one message.
+    fn charge(&mut self, key: u32, verdict: Verdict) {
+        let now_ms = self.clock.ms(self.now);
+        if let Verdict::Batch(number) = verdict
+            && let Some(rate) = self.limits.message_rate
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            let more = number.saturating_sub(1).into();
+            rate.take(&mut connection.bucket, more, now_ms);
+        }
     }
 
     /// Refuses a request and ends its connection.

@@ -13,7 +13,7 @@ const MAX_KEYS_PER_TURN: u32 = 512;
 
 /// How far the sweep over the slab has come.
 #[derive(Debug)]
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     interval: Duration,
     cursor: u32,
     /// Keys of the current slice that the sweep has not visited yet.
@@ -23,7 +23,7 @@ pub(super) struct Sweep {
 
 impl Sweep {
     /// Creates a sweep that visits each key once per `interval`.
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
             interval,
             cursor: 0,
@@ -34,7 +34,7 @@ impl Sweep {
 
     /// The keys to visit now; none before the slice is due. `end` is an upper bound of the keys in
     /// use.
-    pub(super) fn step(&mut self, now: Instant, end: u32) -> Range<u32> {
+    pub(crate) fn step(&mut self, now: Instant, end: u32) -> Range<u32> {
         if self.cursor >= end {
             // The slab has shrunk or the sweep has come round: both end the slice.
             self.cursor = 0;
@@ -61,12 +61,12 @@ impl Sweep {
     }
 
     /// The interval at which the sweep visits each key.
-    pub(super) fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
     /// When the next slice is due; `now` if the current slice isn't done.
-    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         if self.left > 0 { Some(now) } else { self.due }
     }
 }

@@ -6,14 +6,17 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::broadcast::Topic;
+use super::encoded::Encoded;
 use super::fanout::{self, FanOut};
 use super::http::{self, NotAdmitted};
 use super::local_rooms::LocalRooms;
-use super::members::{Membership, Presence};
-use super::refusal::DISMISSALS;
+use super::members::{Interest, Membership};
+use super::refusal::{DISMISSALS, Refusal};
 use super::room::RoomError;
 use super::route::RoomName;
+use super::session::LocalSessions;
 use super::shared::{RoomNotice, Shared};
+use super::tap;
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
 use crate::reactor::{
@@ -22,24 +25,28 @@ use crate::reactor::{
 
 /// The query parameter of presence subscribers.
 const PRESENCE: (&str, &str) = ("presence", "1");
+/// The query parameter of members that want the room's mode.
+const STATE: (&str, &str) = ("state", "1");
 
 /// The rooms of one reactor.
 #[derive(Debug)]
 pub(crate) struct RoomsApp {
     /// The number of the reactor.
     reactor: usize,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     rooms: LocalRooms,
     /// Indexes of the rooms with pending deltas.
     touched: Vec<u32>,
     fanout: FanOut,
+    pub(super) sessions: LocalSessions,
 }
 
 /// A client that joins a room.
 struct Arrival<'r> {
     key: u32,
     name: RoomName<'r>,
-    presence: Presence,
+    interest: Interest,
+    session: Option<u128>,
     transport: Transport,
 }
 
@@ -52,8 +59,34 @@ impl RoomsApp {
             rooms: LocalRooms::new(reactor, Arc::clone(&shared.table)),
             touched: Vec::new(),
             fanout: FanOut::new(reactor, shared.tick, presence_interval),
+            sessions: LocalSessions::new(Arc::clone(&shared.sessions), shared.heartbeat_interval),
             shared,
         }
+    }
+
+    /// Adds taps of a member to the pending delta of their kind in its room.
+    ///
+    /// # Errors
+    /// [`RoomError`] if they can't be counted.
+    #[inline]
+    pub(super) fn count(
+        &mut self,
+        client: &Client<'_>,
+        room: u32,
+        kind: &str,
+        taps: u16,
+    ) -> Result<(), RoomError> {
+        let local = self.rooms.of_member(room);
+        let is_first = !local.has_pending;
+        let may_create = || self.shared.may_create_room(*client);
+        if let Err(error) = local.react(kind, taps, may_create) {
+            local.warn(&error, &self.shared);
+            return Err(error);
+        }
+        if is_first {
+            self.touched.push(room);
+        }
+        Ok(())
     }
 
     /// Adds the pending deltas to their counters, and schedules and announces broadcasts.
@@ -69,33 +102,74 @@ impl RoomsApp {
         }
     }
 
-    /// Whether a request asks for presence and the server has it.
-    fn presence(&self, request: &Request<'_>) -> Presence {
+    /// The client that asks to join by `request`.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] if it may not.
+    fn arrival<'r>(
+        &self,
+        key: u32,
+        request: &Request<'r>,
+        transport: Transport,
+    ) -> Result<Arrival<'r>, NotAdmitted> {
+        let name = http::admit(&self.shared, request)?;
+        let session = http::session(request)?;
+        let interest = self.interest(request);
+        Ok(Arrival {
+            key,
+            name,
+            // A member with a session is told the mode too.
+            interest: session.map_or(interest, |_| interest.max(Interest::Mode)),
+            session,
+            transport,
+        })
+    }
+
+    /// What a request asks for, as far as the server has it.
+    fn interest(&self, request: &Request<'_>) -> Interest {
         if self.shared.presence_interval.is_some() && query_has(request.target, PRESENCE) {
-            Presence::Wanted
+            Interest::Presence
+        } else if query_has(request.target, STATE) {
+            Interest::Mode
         } else {
-            Presence::Unwanted
+            Interest::Counts
         }
     }
 
     /// Adds a member to its room. Appends the messages that the member gets first to `first`.
-    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Membership {
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody may be in the room.
+    fn enter(&mut self, arrival: &Arrival<'_>, first: &mut Vec<u8>) -> Result<Membership, Refusal> {
         let index = self.rooms.enter(&arrival.name.party, &arrival.name.room);
         let local = self.rooms.of_member(index);
+        if let Some(refusal) = local.handle.refusal() {
+            self.rooms.release_if_unused(index);
+            return Err(refusal);
+        }
         self.shared.member_joined(&local.handle);
-        let slot = local.add_member(arrival.key, arrival.presence, self.reactor);
+        let slot = local.add_member(arrival.key, arrival.interest, self.reactor);
         let counts = local.handle.counts();
-        first.extend_from_slice(fanout::form(&counts.message, arrival.transport));
-        if arrival.presence == Presence::Wanted {
+        let mut tell =
+            |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
+        if let Some(session) = arrival.session {
+            // Before the counts, which may include taps of the session.
+            tell(&tap::hello(&self.sessions.join(arrival.key, session)));
+        }
+        tell(&counts.message);
+        if arrival.interest >= Interest::Mode && !local.handle.mode().is_open() {
+            tell(&local.handle.mode_message());
+        }
+        if arrival.interest >= Interest::Presence {
             let (members, presence) = local.handle.presence();
-            first.extend_from_slice(fanout::form(&presence, arrival.transport));
+            tell(&presence);
             local.note_presence_sent(members);
         }
-        Membership {
+        Ok(Membership {
             room: index,
             slot,
             sent: counts.version as u32,
-        }
+        })
     }
 }
 
@@ -133,21 +207,15 @@ impl App for RoomsApp {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Result<Membership, Refused> {
-        let name = match http::admit(&self.shared, request) {
-            Ok(name) => name,
+        let arrival = self.arrival(key, request, Transport::WebSocket);
+        let admitted = arrival.and_then(|arrival| Ok(self.enter(&arrival, first)?));
+        admitted.map_err(|not_admitted| match not_admitted {
             // Only a browser sends an origin.
-            Err(NotAdmitted::Refused(refusal)) if request.origin.is_some() => {
-                return Err(Refused::Close(refusal.index()));
+            NotAdmitted::Refused(refusal) if request.origin.is_some() => {
+                Refused::Close(refusal.index())
             }
-            Err(not_admitted) => return Err(Response::from(not_admitted).into()),
-        };
-        let arrival = Arrival {
-            key,
-            name,
-            presence: self.presence(request),
-            transport: Transport::WebSocket,
-        };
-        Ok(self.enter(&arrival, first))
+            not_admitted => Response::from(not_admitted).into(),
+        })
     }
 
     fn join_stream(
@@ -156,14 +224,15 @@ impl App for RoomsApp {
         request: &Request<'_>,
         first: &mut Vec<u8>,
     ) -> Option<Membership> {
-        let arrival = Arrival {
-            key,
-            name: http::admit(&self.shared, request).ok()?,
-            presence: self.presence(request),
-            transport: Transport::EventStream,
-        };
+        let arrival = self.arrival(key, request, Transport::EventStream).ok()?;
+        let start = first.len();
         encode_stream_head(request, &self.shared.origins, first);
-        Some(self.enter(&arrival, first))
+        let member = self.enter(&arrival, first);
+        if member.is_err() {
+            // `respond` tells the client why.
+            first.truncate(start);
+        }
+        member.ok()
     }
 
     #[inline]
@@ -172,34 +241,32 @@ impl App for RoomsApp {
         client: &Client<'_>,
         member: &mut Membership,
         message: Message<'_>,
-        _reply: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
     ) -> Verdict {
         let Message::Text(text) = message else {
             return Verdict::Invalid;
         };
+        if member.slot.interest() != Interest::Counts
+            && let Some(verdict) = self.receive_tap(client, member, text, reply)
+        {
+            return verdict;
+        }
         let Ok(kind) = parse_reaction(text, self.shared.max_kind_bytes) else {
             return Verdict::Invalid;
         };
-        let local = self.rooms.of_member(member.room);
-        let is_first = !local.has_pending;
-        let may_create = || self.shared.may_create_room(*client);
-        match local.react(&kind, may_create) {
-            Ok(()) => {
-                if is_first {
-                    self.touched.push(member.room);
-                }
-                Verdict::Accepted
-            }
-            Err(RoomError::KindNotAllowed) => Verdict::Invalid,
-            Err(error) => {
-                local.warn(&error, &self.shared);
-                Verdict::Dropped
-            }
+        match self.count(client, member.room, &kind, 1) {
+            Ok(()) => Verdict::Accepted,
+            Err(error) => error.verdict(),
         }
     }
 
     fn leave(&mut self, member: Membership, connections: &mut Connections<Membership>) {
         let local = self.rooms.of_member(member.room);
+        if member.slot.interest() != Interest::Counts
+            && let Some(key) = local.members.key(member.slot)
+        {
+            self.sessions.leave(key);
+        }
         if let Some(moved) = local.remove_member(member.slot, self.reactor)
             && let Some(other) = connections.open_mut(moved)
         {
@@ -213,24 +280,38 @@ impl App for RoomsApp {
         let Some(connection) = connections.open_mut(key) else {
             return;
         };
-        let presence = connection.member.slot.presence();
-        let local = self.rooms.of_member(connection.member.room);
+        let interest = connection.member.slot.interest();
+        let room = connection.member.room;
+        if interest >= Interest::Mode {
+            self.tell_counted(key, connections);
+        }
+        let local = self.rooms.of_member(room);
         fanout::send_counts(key, &local.handle.counts(), connections);
-        if presence == Presence::Wanted {
+        if interest >= Interest::Mode {
+            fanout::send_unversioned(key, &local.handle.mode_message(), connections);
+        }
+        if interest >= Interest::Presence {
             let (members, presence) = local.handle.presence();
-            fanout::send_presence(key, &presence, connections);
+            fanout::send_unversioned(key, &presence, connections);
             local.note_presence_sent(members);
         }
     }
 
     fn notice(&mut self, notice: RoomNotice, now: Instant) {
-        if let Some((index, local)) = self.rooms.by_id(notice.room_id) {
-            self.fanout.changed(notice.topic, index, local, now);
+        let Some((index, local)) = self.rooms.by_id(notice.room_id) else {
+            return;
+        };
+        local.renew();
+        self.fanout.changed(notice.topic, index, local, now);
+        if notice.topic == Topic::Closing && local.handle.refusal() == Some(Refusal::Removed) {
+            self.rooms.forget_name(index);
         }
     }
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<Membership>) -> NextTurn {
         self.flush(now);
+        self.acknowledge(connections);
+        self.beat(now, connections);
         self.fanout.begin_turn(now, &self.shared.tcp_memory);
         while let Some((index, topic)) = self.fanout.next_pass() {
             let Some(local) = self.rooms.get_mut(index) else {
@@ -240,6 +321,9 @@ impl App for RoomsApp {
                 self.rooms.release_if_unused(index);
             }
         }
-        self.fanout.next_turn()
+        match self.sessions.next(now) {
+            Some(beat) => self.fanout.next_turn().or_at(beat),
+            None => self.fanout.next_turn(),
+        }
     }
 }

@@ -11,12 +11,16 @@ pub(super) enum Topic {
     Counts,
     /// The number of members, for presence subscribers.
     Presence,
-    /// The room closes: all members are dismissed.
+    /// The mode, for members that want it.
+    Mode,
+    /// The counts after they were set to zero or removed, for members that want the mode.
+    Reset,
+    /// Nobody may be in the room any more: all members are dismissed.
     Closing,
 }
 
 impl Topic {
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 5;
 }
 
 /// The state of a room's broadcasts about one topic.

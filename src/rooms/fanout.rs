@@ -6,7 +6,8 @@
 //! longer than a tick, the next pass begins when it ends: load stretches the tick and never builds
 //! a backlog. While TCP holds too much memory, passes pause.
 //!
-//! Presence goes to presence subscribers in the same way, and the closing of a room to all members.
+//! Presence and the room's mode go to the members that want them in the same way, and the closing of
+//! a room to all members.
 //! Presence waits for its interval first, so that a page reload isn't reported as a leave and a
 //! join.
 
@@ -19,8 +20,7 @@ use bytes::Bytes;
 use super::broadcast::{Broadcast, Pass, Topic};
 use super::encoded::Encoded;
 use super::local_room::LocalRoom;
-use super::members::{Cursor, Membership};
-use super::refusal::Refusal;
+use super::members::{Cursor, Interest, Membership};
 use super::room::Counts;
 use super::tcp_memory::{CHECK_INTERVAL, MAX_PAUSE, TcpMemory};
 use crate::reactor::{Connections, NextTurn, Sent, Transport};
@@ -82,7 +82,7 @@ impl FanOut {
         let at = match topic {
             Topic::Counts => not_before.filter(|at| *at > now),
             Topic::Presence => Some(now + self.presence_interval),
-            Topic::Closing => None,
+            Topic::Mode | Topic::Reset | Topic::Closing => None,
         };
         match at {
             Some(at) => self.due.push(Reverse((at, index, topic))),
@@ -147,11 +147,22 @@ impl FanOut {
                 }
                 Topic::Presence => {
                     let (members, presence) = local.handle.presence();
-                    keys.for_each(|key| send_presence(key, &presence, connections));
+                    keys.for_each(|key| send_unversioned(key, &presence, connections));
                     local.note_presence_sent(members);
                 }
+                Topic::Mode => {
+                    let mode = local.handle.mode_message();
+                    keys.for_each(|key| send_unversioned(key, &mode, connections));
+                }
+                Topic::Reset => {
+                    let reset = local.handle.reset_message();
+                    keys.for_each(|key| send_unversioned(key, &reset, connections));
+                }
                 Topic::Closing => {
-                    keys.for_each(|key| connections.dismiss(key, Refusal::Closed.index()));
+                    // The room may have been opened again meanwhile.
+                    if let Some(refusal) = local.handle.refusal() {
+                        keys.for_each(|key| connections.dismiss(key, refusal.index()));
+                    }
                 }
             }
         }
@@ -174,7 +185,7 @@ impl FanOut {
         let cursor = match topic {
             Topic::Counts => {
                 local.handle.acknowledge_counts(self.reactor);
-                local.members.all()
+                local.members.with(Interest::Counts)
             }
             Topic::Presence => {
                 local.handle.acknowledge_presence(self.reactor);
@@ -184,10 +195,11 @@ impl FanOut {
                     // Every presence subscriber has this number already.
                     Cursor::default()
                 } else {
-                    local.members.presence_subscribers()
+                    local.members.with(Interest::Presence)
                 }
             }
-            Topic::Closing => local.members.all(),
+            Topic::Mode | Topic::Reset => local.members.with(Interest::Mode),
+            Topic::Closing => local.members.with(Interest::Counts),
         };
         Pass {
             began: self.now,
@@ -228,15 +240,15 @@ pub(super) fn send_counts(key: u32, counts: &Counts, connections: &mut Connectio
     }
 }
 
-/// Sends the number of members to a presence subscriber.
-pub(super) fn send_presence(
+/// Sends the number of members or the mode to a member that wants it.
+pub(super) fn send_unversioned(
     key: u32,
-    presence: &Encoded,
+    message: &Encoded,
     connections: &mut Connections<Membership>,
 ) {
     if let Some(mut connection) = connections.open_mut(key) {
-        // A member whose socket is full gets the newest number when the socket drains.
-        connection.send(form(presence, connection.transport));
+        // A member whose socket is full gets the newest message when the socket drains.
+        connection.send(form(message, connection.transport));
     }
 }
 

@@ -1,11 +1,13 @@
 //! Requests for a room without an upgrade: reading the counts, and reacting.
 
 use super::refusal::Refusal;
-use super::room::RoomError;
+use super::room::Room;
 use super::route::{RoomName, RouteError};
+use super::session::Claim;
 use super::shared::Shared;
-use crate::protocol::http::{Request, Response};
+use crate::protocol::http::{Request, Response, query_value};
 use crate::protocol::messages::parse_reaction;
+use crate::protocol::taps::{Tap, encode_ack, parse_session, parse_tap};
 use crate::reactor::{Client, Verdict};
 
 /// Why a request does not get to a room.
@@ -13,6 +15,8 @@ use crate::reactor::{Client, Verdict};
 pub(super) enum NotAdmitted {
     /// The request names no room.
     NoRoom(RouteError),
+    /// The request names a malformed session.
+    BadSession,
     /// The client may not use the room.
     Refused(Refusal),
 }
@@ -33,6 +37,9 @@ impl From<NotAdmitted> for Response<'static> {
     fn from(not_admitted: NotAdmitted) -> Self {
         match not_admitted {
             NotAdmitted::NoRoom(error) => error.into(),
+            NotAdmitted::BadSession => {
+                Self::text(400, &b"session must be 32 hexadecimal digits"[..])
+            }
             NotAdmitted::Refused(refusal) => refusal.into(),
         }
     }
@@ -67,10 +74,13 @@ pub(super) fn answer(
     let response = match request.method {
         "GET" | "HEAD" => {
             let room = shared.table.enter(&name.party, &name.room, None);
-            Response::json(200, room.counts().message.json().to_vec())
+            match room.refusal() {
+                Some(refusal) => refusal.into(),
+                None => counts(&room),
+            }
         }
         "POST" => {
-            let (response, verdict) = react(shared, client, &name, body);
+            let (response, verdict) = react(shared, client, request, &name, body);
             return (response, Some(verdict));
         }
         "OPTIONS" => Response::empty(204),
@@ -79,49 +89,81 @@ pub(super) fn answer(
     (response, None)
 }
 
-/// Counts the reaction in `body` at once, and answers with the new counts.
+/// Counts the taps in `body` at once, and answers with the new counts.
 fn react(
     shared: &Shared,
     client: Client<'_>,
+    request: &Request<'_>,
     name: &RoomName<'_>,
     body: &[u8],
 ) -> (Response<'static>, Verdict) {
-    let kind = match parse_body(body, shared.max_kind_bytes) {
-        Ok(kind) => kind,
-        Err(reason) => return (Response::text(400, reason.into_bytes()), Verdict::Invalid),
+    let (session, tap) = match parse(shared, request, body) {
+        Ok(parsed) => parsed,
+        Err(response) => return (response, Verdict::Invalid),
     };
-    match count(shared, client, name, &kind) {
-        Ok(counts) => (Response::json(200, counts), Verdict::Accepted),
+    let room = shared.table.enter(&name.party, &name.room, None);
+    let numbered = session.zip(tap.number);
+    let numbered = numbered.map(|(id, number)| (shared.sessions.find_or_begin(id), number));
+    if let Some((session, number)) = &numbered {
+        match session.claim(*number) {
+            Claim::Granted => {}
+            Claim::Repeated => return (counts(&room), Verdict::Repeated),
+            Claim::Early => {
+                let mut json = Vec::new();
+                encode_ack(session.counted(), &mut json);
+                return (Response::json(412, json), Verdict::Repeated);
+            }
+        }
+    }
+    let may_create = || shared.may_create_room(client);
+    match room.counter_if(&tap.kind, may_create) {
+        Ok(counter) => {
+            counter.add(tap.taps.into());
+            shared.publish(&room, None);
+            (counts(&room), Verdict::Batch(tap.taps))
+        }
         Err(error) => {
-            let (status, verdict) = match error {
-                RoomError::Store(_) => (507, Verdict::Dropped),
-                RoomError::TooManyKinds(_) => (422, Verdict::Dropped),
-                RoomError::TooManyCreated => (429, Verdict::Dropped),
-                RoomError::KindNotAllowed => (422, Verdict::Invalid),
-            };
-            let response = Response::text(status, error.to_string().into_bytes());
-            (response, verdict)
+            if let Some((session, number)) = &numbered
+                && error.is_temporary()
+            {
+                session.release(*number);
+            }
+            let response = Response::text(error.status(), error.to_string().into_bytes());
+            (response, error.verdict())
         }
     }
 }
 
-fn count(
-    shared: &Shared,
-    client: Client<'_>,
-    name: &RoomName<'_>,
-    kind: &str,
-) -> Result<Vec<u8>, RoomError> {
-    let room = shared.table.enter(&name.party, &name.room, None);
-    let may_create = || shared.may_create_room(client);
-    room.counter_if(kind, may_create)?.add(1);
-    shared.publish(&room, None);
-    Ok(room.counts().message.json().to_vec())
+fn counts(room: &Room) -> Response<'static> {
+    Response::json(200, room.counts().message.json().to_vec())
 }
 
-fn parse_body(body: &[u8], max_kind_bytes: usize) -> Result<String, String> {
-    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    match parse_reaction(text, max_kind_bytes) {
-        Ok(kind) => Ok(kind.into_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+/// The session of a request, if it names one, and the taps in its body.
+///
+/// # Errors
+/// The response that refuses the request.
+fn parse<'b>(
+    shared: &Shared,
+    request: &Request<'_>,
+    body: &'b [u8],
+) -> Result<(Option<u128>, Tap<'b>), Response<'static>> {
+    let refuse = |reason: String| Response::text(400, reason.into_bytes());
+    let text = std::str::from_utf8(body).map_err(|_| refuse("the body is not UTF-8".to_owned()))?;
+    let session = session(request)?;
+    let tap = match session {
+        Some(_) => parse_tap(text, shared.max_kind_bytes),
+        None => parse_reaction(text, shared.max_kind_bytes).map(Tap::one),
+    };
+    let tap = tap.map_err(|error| refuse(error.to_string()))?;
+    Ok((session, tap))
+}
+
+/// The session that a request names, if it names one.
+///
+/// # Errors
+/// [`NotAdmitted::BadSession`] for a malformed name.
+pub(super) fn session(request: &Request<'_>) -> Result<Option<u128>, NotAdmitted> {
+    let name = query_value(request.target, "session");
+    name.map(|name| parse_session(name).ok_or(NotAdmitted::BadSession))
+        .transpose()
 }

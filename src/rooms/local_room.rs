@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::broadcast::{Broadcast, Topic};
-use super::members::{MemberList, MemberSlot, Presence};
+use super::members::{Interest, MemberList, MemberSlot};
 use super::room::RoomError;
 use super::shared::Shared;
 use super::table::RoomHandle;
@@ -13,9 +13,11 @@ use crate::store::Counter;
 #[derive(Debug)]
 pub(super) struct LocalRoom {
     pub(super) handle: RoomHandle,
-    pub(super) key: (Box<str>, Box<str>),
     pub(super) members: MemberList,
+    /// The kinds that members have used in this epoch of the room.
     kinds: Vec<LocalKind>,
+    /// The epoch of the room to which the kinds belong.
+    epoch: u32,
     /// Index of the kind of the last reaction, which most often is the kind of the next.
     last_kind: usize,
     /// Whether any delta is still pending.
@@ -35,10 +37,10 @@ struct LocalKind {
 }
 
 impl LocalRoom {
-    pub(super) fn new(handle: RoomHandle, key: (Box<str>, Box<str>)) -> Self {
+    pub(super) fn new(handle: RoomHandle) -> Self {
         Self {
+            epoch: handle.epoch(),
             handle,
-            key,
             members: MemberList::default(),
             kinds: Vec::new(),
             last_kind: 0,
@@ -49,21 +51,27 @@ impl LocalRoom {
         }
     }
 
-    /// Adds one reaction to the pending delta of its kind. A room that the store doesn't have is
-    /// created only if `may_create` says so.
+    /// Adds taps to the pending delta of their kind. A room that the store doesn't have is created
+    /// only if `may_create` says so.
     #[inline]
     pub(super) fn react(
         &mut self,
         kind: &str,
+        taps: u16,
         may_create: impl FnOnce() -> bool,
     ) -> Result<(), RoomError> {
+        // Once a turn is enough: what a client sends after it has heard of a change comes in a later
+        // turn than the change.
+        if !self.has_pending {
+            self.renew();
+        }
         if let Some(last) = self.kinds.get_mut(self.last_kind)
             && *last.name == *kind
         {
-            last.pending += 1;
+            last.pending += u64::from(taps);
         } else {
             self.last_kind = self.find(kind, may_create)?;
-            self.kinds[self.last_kind].pending += 1;
+            self.kinds[self.last_kind].pending += u64::from(taps);
         }
         self.has_pending = true;
         Ok(())
@@ -85,6 +93,7 @@ impl LocalRoom {
 
     /// Adds the pending deltas to their counters.
     pub(super) fn flush(&mut self) {
+        self.renew();
         for kind in &mut self.kinds {
             if kind.pending > 0 {
                 kind.counter.add(std::mem::take(&mut kind.pending));
@@ -93,23 +102,42 @@ impl LocalRoom {
         self.has_pending = false;
     }
 
+    /// Forgets the kinds of an earlier epoch: one of them may have been removed, or the room may
+    /// count nothing now. Pending deltas go to the kinds of this epoch, even if the room is frozen
+    /// or closed by now: these reactions came before.
+    pub(super) fn renew(&mut self) {
+        let epoch = self.handle.epoch();
+        if self.epoch == epoch {
+            return;
+        }
+        self.epoch = epoch;
+        for old in std::mem::take(&mut self.kinds) {
+            if old.pending > 0
+                && let Ok(counter) = self.handle.counter_of_pending(&old.name)
+            {
+                self.kinds.push(LocalKind { counter, ..old });
+            }
+        }
+        self.last_kind = 0;
+    }
+
     /// Adds a member of `reactor`.
     pub(super) fn add_member(
         &mut self,
         key: u32,
-        presence: Presence,
+        interest: Interest,
         reactor: usize,
     ) -> MemberSlot {
-        if presence == Presence::Wanted && self.members.presence_count() == 0 {
+        if interest == Interest::Presence && self.members.presence_count() == 0 {
             self.handle.watch_presence(reactor);
         }
-        self.members.add(key, presence)
+        self.members.add(key, interest)
     }
 
     /// Removes the member at `slot`. Returns the key of the member that takes over the slot.
     pub(super) fn remove_member(&mut self, slot: MemberSlot, reactor: usize) -> Option<u32> {
         let moved = self.members.remove(slot);
-        if slot.presence() == Presence::Wanted && self.members.presence_count() == 0 {
+        if slot.interest() == Interest::Presence && self.members.presence_count() == 0 {
             self.handle.unwatch_presence(reactor);
         }
         moved
@@ -138,7 +166,8 @@ impl LocalRoom {
             && shared.drop_log.allows(Instant::now())
         {
             let error = (shared.explain)(error);
-            tracing::warn!(party = ?self.key.0, room = ?self.key.1, %error, "dropping reactions");
+            let (party, room) = (self.handle.party(), self.handle.name());
+            tracing::warn!(?party, ?room, %error, "dropping reactions");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The rooms in which one reactor has members.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use slab::Slab;
 
+use super::key::RoomKey;
 use super::local_room::LocalRoom;
 use super::table::RoomTable;
 
@@ -14,9 +16,10 @@ pub(super) struct LocalRooms {
     /// The number of the reactor.
     reactor: usize,
     table: Arc<RoomTable>,
-    rooms: Slab<LocalRoom>,
+    /// Boxed, so that the slab stays small after a time with many rooms.
+    rooms: Slab<Box<LocalRoom>>,
     /// Indexes by party and name.
-    by_name: HashMap<(Box<str>, Box<str>), u32>,
+    by_name: HashMap<RoomKey, u32>,
     /// Indexes by [`super::Room::id`].
     by_id: HashMap<u64, u32>,
 }
@@ -34,13 +37,13 @@ impl LocalRooms {
 
     /// The index of a room. The reactor enters the room if it has no members in it yet.
     pub(super) fn enter(&mut self, party: &str, name: &str) -> u32 {
-        let key = (party.into(), name.into());
+        let key = RoomKey::new(party, name);
         if let Some(index) = self.by_name.get(&key) {
             return *index;
         }
-        let handle = self.table.enter(party, name, Some(self.reactor));
-        let id = handle.id();
-        let index = self.rooms.insert(LocalRoom::new(handle, key.clone())) as u32;
+        let handle = self.table.enter_key(key, Some(self.reactor));
+        let (id, key) = (handle.id(), handle.key().clone());
+        let index = self.rooms.insert(Box::new(LocalRoom::new(handle))) as u32;
         self.by_name.insert(key, index);
         self.by_id.insert(id, index);
         index
@@ -54,7 +57,7 @@ impl LocalRooms {
 
     /// The room at `index`, if the reactor still has it.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut LocalRoom> {
-        self.rooms.get_mut(index as usize)
+        self.rooms.get_mut(index as usize).map(Box::as_mut)
     }
 
     /// The room with this id and its index, if the reactor has members in it.
@@ -63,13 +66,32 @@ impl LocalRooms {
         Some((index, self.rooms.get_mut(index as usize)?))
     }
 
+    /// Lets nobody else join the room at `index` by its name. A new room can have the name.
+    pub(super) fn forget_name(&mut self, index: u32) {
+        if let Some(local) = self.rooms.get(index as usize)
+            && self.by_name.get(local.handle.key()) == Some(&index)
+        {
+            self.by_name.remove(local.handle.key());
+        }
+    }
+
     /// Lets go of the room at `index` if the reactor has no members in it any more.
     pub(super) fn release_if_unused(&mut self, index: u32) {
         let room = self.rooms.get(index as usize);
-        if room.is_some_and(LocalRoom::is_unused) {
+        if room.is_some_and(|local| local.is_unused()) {
+            self.forget_name(index);
             let local = self.rooms.remove(index as usize);
-            self.by_name.remove(&local.key);
             self.by_id.remove(&local.handle.id());
+            shrink(&mut self.by_name);
+            shrink(&mut self.by_id);
         }
+    }
+}
+
+/// Gives back most of the memory of a table that was large once.
+pub(super) fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    const MIN_CAPACITY: usize = 1024;
+    if table.capacity() > MIN_CAPACITY && table.len() < table.capacity() / 8 {
+        table.shrink_to(table.len() * 2);
     }
 }

@@ -1,16 +1,22 @@
-//! The members that one reactor has in a room: the keys of their connections, in two lists.
-//! Presence subscribers have a list of their own, so that sending them presence costs nothing for
-//! the other members. A member's slot tells in which list it is.
+//! The members that one reactor has in a room: the keys of their connections, in a list for each
+//! interest, so that what only some members get costs nothing for the others. A member's slot tells
+//! in which list it is.
 
 use crate::reactor::entry_bytes;
 
-/// Whether a member wants presence: the number of members in its room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// The member is a presence subscriber.
-    Wanted,
-    /// The member gets counts only.
-    Unwanted,
+/// What a member gets. Each interest includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Interest {
+    /// The counts.
+    Counts,
+    /// The room's mode too: whether it is frozen.
+    Mode,
+    /// The number of members too. Such a member is a presence subscriber.
+    Presence,
+}
+
+impl Interest {
+    const ALL: [Self; 3] = [Self::Counts, Self::Mode, Self::Presence];
 }
 
 /// A member of a room, as its connection knows it.
@@ -30,29 +36,34 @@ const _: () = assert!(entry_bytes::<Membership>() == 48);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemberSlot(u32);
 
-/// The bit of a slot that says that its member wants presence. A reactor has fewer connections than
-/// the other bits can count.
-const PRESENCE_BIT: u32 = 1 << 31;
+/// The number of low bits of a slot that hold the index in a list. A reactor has fewer connections
+/// than they can count. The bits above hold the interest.
+const INDEX_BITS: u32 = 30;
 
 impl MemberSlot {
-    pub(super) fn presence(self) -> Presence {
-        if self.0 & PRESENCE_BIT != 0 {
-            Presence::Wanted
-        } else {
-            Presence::Unwanted
+    fn new(interest: Interest, index: usize) -> Self {
+        Self((interest as u32) << INDEX_BITS | index as u32)
+    }
+
+    /// What the member gets.
+    pub(super) fn interest(self) -> Interest {
+        match self.0 >> INDEX_BITS {
+            0 => Interest::Counts,
+            1 => Interest::Mode,
+            _ => Interest::Presence,
         }
     }
 
     fn index(self) -> usize {
-        (self.0 & !PRESENCE_BIT) as usize
+        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
     }
 }
 
 /// The members that one reactor has in a room.
 #[derive(Debug, Default)]
 pub(super) struct MemberList {
-    plain: Vec<u32>,
-    presence: Vec<u32>,
+    /// The keys of the members, by interest.
+    keys: [Vec<u32>; Interest::ALL.len()],
 }
 
 /// How far a pass over the members has come. A pass goes from the last slot to the first. A member
@@ -60,35 +71,27 @@ pub(super) struct MemberList {
 /// the slot of a member that left is met again, or was met before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cursor {
-    /// The pass has yet to meet the plain members before this index.
-    plain: usize,
-    /// The pass has yet to meet the presence subscribers before this index.
-    presence: usize,
+    /// For each interest, the pass has yet to meet the members before this index.
+    ends: [usize; Interest::ALL.len()],
 }
 
 impl Cursor {
     pub(super) fn is_done(&self) -> bool {
-        self.plain == 0 && self.presence == 0
+        self.ends == [0; Interest::ALL.len()]
     }
 }
 
 impl MemberList {
     /// Adds the member with the connection at `key`.
-    pub(super) fn add(&mut self, key: u32, presence: Presence) -> MemberSlot {
-        let (list, bit) = match presence {
-            Presence::Wanted => (&mut self.presence, PRESENCE_BIT),
-            Presence::Unwanted => (&mut self.plain, 0),
-        };
+    pub(super) fn add(&mut self, key: u32, interest: Interest) -> MemberSlot {
+        let list = &mut self.keys[interest as usize];
         list.push(key);
-        MemberSlot((list.len() - 1) as u32 | bit)
+        MemberSlot::new(interest, list.len() - 1)
     }
 
     /// Removes the member at `slot`. Returns the key of the member that takes over the slot.
     pub(super) fn remove(&mut self, slot: MemberSlot) -> Option<u32> {
-        let list = match slot.presence() {
-            Presence::Wanted => &mut self.presence,
-            Presence::Unwanted => &mut self.plain,
-        };
+        let list = &mut self.keys[slot.interest() as usize];
         list.swap_remove(slot.index());
         if list.len() < list.capacity() / 4 {
             list.shrink_to(list.len() * 2);
@@ -96,28 +99,33 @@ impl MemberList {
         list.get(slot.index()).copied()
     }
 
+    /// The key of the member at `slot`.
+    pub(super) fn key(&self, slot: MemberSlot) -> Option<u32> {
+        self.keys[slot.interest() as usize]
+            .get(slot.index())
+            .copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.presence.is_empty()
+        self.keys.iter().all(Vec::is_empty)
     }
 
     /// The number of presence subscribers.
     pub(super) fn presence_count(&self) -> usize {
-        self.presence.len()
+        self.keys[Interest::Presence as usize].len()
     }
 
-    /// The start of a pass over all members.
-    pub(super) fn all(&self) -> Cursor {
+    /// The start of a pass over the members with this interest or a wider one.
+    pub(super) fn with(&self, interest: Interest) -> Cursor {
+        let end_of = |other| {
+            if other >= interest {
+                self.keys[other as usize].len()
+            } else {
+                0
+            }
+        };
         Cursor {
-            plain: self.plain.len(),
-            presence: self.presence.len(),
-        }
-    }
-
-    /// The start of a pass over the presence subscribers.
-    pub(super) fn presence_subscribers(&self) -> Cursor {
-        Cursor {
-            plain: 0,
-            presence: self.presence.len(),
+            ends: Interest::ALL.map(end_of),
         }
     }
 
@@ -127,10 +135,8 @@ impl MemberList {
         cursor: &mut Cursor,
         max: usize,
     ) -> impl DoubleEndedIterator<Item = u32> + ExactSizeIterator + use<'_> {
-        let (list, at) = match cursor.presence {
-            0 => (&self.plain, &mut cursor.plain),
-            _ => (&self.presence, &mut cursor.presence),
-        };
+        let widest = cursor.ends.iter().rposition(|end| *end > 0).unwrap_or(0);
+        let (list, at) = (&self.keys[widest], &mut cursor.ends[widest]);
         let end = (*at).min(list.len());
         let start = end.saturating_sub(max);
         *at = start;
@@ -144,27 +150,23 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{HashMap, HashSet};
 
-    fn presence(is_wanted: bool) -> Presence {
-        if is_wanted {
-            Presence::Wanted
-        } else {
-            Presence::Unwanted
-        }
+    fn interest(number: u32) -> Interest {
+        Interest::ALL[number as usize % Interest::ALL.len()]
     }
 
     proptest! {
         #[test]
         fn a_pass_meets_every_member_that_stays(
-            first in proptest::collection::vec(any::<bool>(), 1..60),
+            first in proptest::collection::vec(any::<u32>(), 1..60),
             changes in proptest::collection::vec(proptest::option::of(0u32..60), 0..60),
             max in 1usize..9,
         ) {
             let mut members = MemberList::default();
             let mut slots = HashMap::new();
-            for (key, is_wanted) in first.iter().enumerate() {
-                slots.insert(key as u32, members.add(key as u32, presence(*is_wanted)));
+            for (key, number) in (0..).zip(first) {
+                slots.insert(key, members.add(key, interest(number)));
             }
-            let mut cursor = members.all();
+            let mut cursor = members.with(Interest::Counts);
             let mut met = HashSet::new();
             let mut next_key = 1000;
             let mut changes = changes.into_iter();
@@ -179,8 +181,7 @@ mod tests {
                         }
                     }
                     Some(None) => {
-                        let is_wanted = next_key % 2 == 0;
-                        slots.insert(next_key, members.add(next_key, presence(is_wanted)));
+                        slots.insert(next_key, members.add(next_key, interest(next_key)));
                         next_key += 1;
                     }
                     None => {}
@@ -193,14 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn a_presence_pass_meets_presence_subscribers_only() {
+    fn a_pass_meets_members_with_its_interest_or_a_wider_one() {
         let mut members = MemberList::default();
         for key in 0..10 {
-            members.add(key, presence(key % 3 == 0));
+            members.add(key, interest(key));
         }
-        let mut cursor = members.presence_subscribers();
-        assert_eq!(members.step(&mut cursor, 3).collect::<Vec<_>>(), [9, 6, 3]);
-        assert_eq!(members.step(&mut cursor, 3).collect::<Vec<_>>(), [0]);
+        let mut cursor = members.with(Interest::Presence);
+        assert_eq!(members.step(&mut cursor, 2).collect::<Vec<_>>(), [8, 5]);
+        assert_eq!(members.step(&mut cursor, 2).collect::<Vec<_>>(), [2]);
+        assert!(cursor.is_done());
+        let mut cursor = members.with(Interest::Mode);
+        assert_eq!(members.step(&mut cursor, 9).collect::<Vec<_>>(), [8, 5, 2]);
+        assert_eq!(members.step(&mut cursor, 9).collect::<Vec<_>>(), [7, 4, 1]);
         assert!(cursor.is_done());
     }
 }

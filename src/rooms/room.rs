@@ -10,7 +10,7 @@
 //!
 //! The number of members goes the same way to the reactors that have presence subscribers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +18,13 @@ use thiserror::Error;
 
 use super::activity::Activity;
 use super::encoded::Encoded;
+use super::key::RoomKey;
 use super::limits::RoomLimits;
 use super::names::has_invisible;
 use super::watchers::Watchers;
 use crate::protocol::messages::{encode_counts, encode_here, encode_key};
-use crate::store::{Counter, RoomId, Store, StoreError};
+use crate::reactor::Verdict;
+use crate::store::{Counter, Retired, RoomId, RoomMode, Store, StoreError};
 
 /// Why a reaction can't be counted.
 #[derive(Debug, Error)]
@@ -36,6 +38,15 @@ pub enum RoomError {
     /// The client has reached its limit of new rooms a minute.
     #[error("too many new rooms from this address; try again later")]
     TooManyCreated,
+    /// The room is frozen.
+    #[error("the room is frozen: it counts no reactions now")]
+    Frozen,
+    /// The room is closed.
+    #[error("the room is closed")]
+    Closed,
+    /// The room was removed.
+    #[error("the room was removed")]
+    Removed,
     /// The store can't add the room or the kind.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,11 +65,12 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Room {
     id: u64,
-    party: String,
-    name: String,
-    store: Arc<Store>,
-    limits: Arc<RoomLimits>,
+    key: RoomKey,
+    pub(super) store: Arc<Store>,
+    pub(super) limits: Arc<RoomLimits>,
     version: AtomicU64,
+    /// Number of changes so far after which what reactors keep of the room's kinds is stale.
+    epoch: AtomicU32,
     members: AtomicU64,
     /// The reactors with members in the room.
     pub(super) count_watchers: Watchers,
@@ -68,18 +80,30 @@ pub struct Room {
     state: Mutex<RoomState>,
 }
 
-#[derive(Debug, Default)]
-struct RoomState {
-    record: Option<RoomId>,
-    kinds: Vec<RoomKind>,
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) record: Option<RoomId>,
+    pub(super) standing: Standing,
+    pub(super) kinds: Vec<RoomKind>,
+    /// Counters that were removed. Reactors may still have handles of them.
+    pub(super) retired: Vec<Retired>,
     encoded: Option<Counts>,
 }
 
+/// Whether a room takes reactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The room is in this mode.
+    In(RoomMode),
+    /// The room was removed. Its members must leave it.
+    Removed,
+}
+
 #[derive(Debug)]
-struct RoomKind {
-    name: String,
+pub(super) struct RoomKind {
+    pub(super) name: String,
     key: Box<str>,
-    counter: Counter,
+    pub(super) counter: Counter,
     /// The highest count shown so far. A counter that is moving into the file may read lower.
     shown: u64,
 }
@@ -87,28 +111,26 @@ struct RoomKind {
 impl Room {
     /// Loads the room from the store. A room that the store doesn't have is empty, without a
     /// record.
-    pub(super) fn load(
-        party: &str,
-        name: &str,
-        store: &Arc<Store>,
-        limits: &Arc<RoomLimits>,
-    ) -> Self {
-        let record = store.find(party, name);
+    pub(super) fn load(key: RoomKey, store: &Arc<Store>, limits: &Arc<RoomLimits>) -> Self {
+        let record = store.find(key.party(), key.room());
         let kinds = record.map(|id| store.kinds(id)).unwrap_or_default();
+        let mode = record.map_or(RoomMode::Open, |id| store.mode_of(id));
         let state = RoomState {
             record,
+            standing: Standing::In(mode),
             kinds: kinds.into_iter().map(RoomKind::from).collect(),
+            retired: Vec::new(),
             encoded: None,
         };
         const FIRST_VERSION: u64 = 1;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            party: party.to_owned(),
-            name: name.to_owned(),
+            key,
             store: Arc::clone(store),
             limits: Arc::clone(limits),
             version: AtomicU64::new(FIRST_VERSION),
+            epoch: AtomicU32::new(0),
             members: AtomicU64::new(0),
             count_watchers: Watchers::default(),
             presence_watchers: Watchers::default(),
@@ -124,12 +146,17 @@ impl Room {
 
     /// The room's party.
     pub fn party(&self) -> &str {
-        &self.party
+        self.key.party()
     }
 
     /// The room's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.key.room()
+    }
+
+    /// The room's party and name.
+    pub(super) fn key(&self) -> &RoomKey {
+        &self.key
     }
 
     /// The counter of a kind. Adds a kind that the room doesn't have yet, at zero.
@@ -150,11 +177,33 @@ impl Room {
         kind: &str,
         may_create: impl FnOnce() -> bool,
     ) -> Result<Counter, RoomError> {
+        let mut state = self.state();
+        state.standing.check()?;
+        self.counter_in(&mut state, kind, may_create)
+    }
+
+    /// The counter of reactions that were accepted before the room was frozen or closed.
+    ///
+    /// # Errors
+    /// [`RoomError`] if the room can't have the kind, or was removed.
+    pub(super) fn counter_of_pending(&self, kind: &str) -> Result<Counter, RoomError> {
+        let mut state = self.state();
+        if state.standing == Standing::Removed {
+            return Err(RoomError::Removed);
+        }
+        self.counter_in(&mut state, kind, || true)
+    }
+
+    fn counter_in(
+        &self,
+        state: &mut RoomState,
+        kind: &str,
+        may_create: impl FnOnce() -> bool,
+    ) -> Result<Counter, RoomError> {
         let allowed = self.limits.allowed_kinds.as_ref();
         if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
             return Err(RoomError::KindNotAllowed);
         }
-        let mut state = self.state();
         if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
             return Ok(known.counter.clone());
         }
@@ -168,7 +217,7 @@ impl Room {
         let record = match state.record {
             Some(record) => record,
             None if !may_create() => return Err(RoomError::TooManyCreated),
-            None => self.store.room_or_create(&self.party, &self.name)?,
+            None => self.store.room_or_create(self.party(), self.name())?,
         };
         state.record = Some(record);
         let counter = self.store.counter_of(record, kind)?;
@@ -231,8 +280,8 @@ impl Room {
         self.presence_watchers.acknowledge(reactor);
     }
 
-    /// Sets the counts to zero, durably. Waits for the disk, without holding up reactors. The
-    /// caller must then publish the change.
+    /// Sets the counts to zero, durably, and removes the kinds that are not on the operator's list.
+    /// Waits for the disk, without holding up reactors. The caller must then publish the change.
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails. The counts are then either unchanged or zero.
@@ -249,7 +298,9 @@ impl Room {
             state.encoded = None;
             self.activity.reset();
         }
-        reset.finish()
+        reset.finish()?;
+        self.remove_unlisted_kinds();
+        Ok(())
     }
 
     /// The reactors with members in the room.
@@ -271,6 +322,17 @@ impl Room {
     /// Reactions per second between the last two samples.
     pub(crate) fn per_second(&self) -> f64 {
         self.activity.per_second()
+    }
+
+    /// Number of changes so far after which what reactors keep of the room's kinds is stale.
+    #[inline]
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Lets reactors know that what they keep of the room's kinds is stale.
+    pub(super) fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The version now.
@@ -302,20 +364,88 @@ impl Room {
         counts
     }
 
-    pub(super) fn has_record(&self) -> bool {
+    /// Whether the store has the room.
+    pub(crate) fn has_record(&self) -> bool {
         self.state().record.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, RoomState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, RoomState> {
         // No change of the state can panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Whoever had handles of the counters had the room too.
+        for retired in std::mem::take(&mut self.state().retired) {
+            self.store.release(retired);
+        }
+    }
+}
+
+impl Standing {
+    /// Whether the room takes reactions.
+    ///
+    /// # Errors
+    /// [`RoomError`] says why it does not.
+    fn check(self) -> Result<(), RoomError> {
+        match self {
+            Self::In(RoomMode::Open) => Ok(()),
+            Self::In(RoomMode::Frozen) => Err(RoomError::Frozen),
+            Self::In(RoomMode::Closed) => Err(RoomError::Closed),
+            Self::Removed => Err(RoomError::Removed),
+        }
+    }
+}
+
 impl RoomState {
+    pub(super) fn forget_encoded(&mut self) {
+        self.encoded = None;
+    }
+
     fn total(&self) -> u64 {
         let counts = self.kinds.iter().map(|kind| kind.counter.get());
         counts.fold(0, u64::saturating_add)
+    }
+}
+
+impl RoomError {
+    /// The reason in one word, for clients with a session.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::KindNotAllowed => "kind",
+            Self::TooManyKinds(_) => "kinds",
+            Self::TooManyCreated => "rooms",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+            Self::Removed => "removed",
+            Self::Store(_) => "store",
+        }
+    }
+
+    /// Whether the same reaction may be counted later.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::TooManyCreated | Self::Store(_))
+    }
+
+    /// What the reactor makes of a message that can't be counted.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::KindNotAllowed => Verdict::Invalid,
+            _ => Verdict::Dropped,
+        }
+    }
+
+    /// The status of the response to a request that can't be counted.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Closed => 403,
+            Self::Frozen | Self::Removed => 409,
+            Self::KindNotAllowed | Self::TooManyKinds(_) => 422,
+            Self::TooManyCreated => 429,
+            Self::Store(_) => 507,
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use super::broadcast::Topic;
 use super::creation::RoomCreation;
 use super::room::Room;
 use super::route::Router;
-use super::table::RoomTable;
+use super::session::SessionTable;
+use super::table::{RoomHandle, RoomTable};
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
 use crate::reactor::{Client, LogThrottle, Mailbox};
-use crate::store::StoreError;
+use crate::store::{RoomMode, StoreError};
 use crate::web::Pages;
 
 /// Default minimum time between two broadcasts of a room.
@@ -46,6 +47,11 @@ pub(crate) struct Shared {
     /// Maximum time until presence subscribers learn that members have come or left; `None` if the
     /// server has no presence.
     pub(crate) presence_interval: Option<Duration>,
+    /// The sessions of all reactors.
+    pub(crate) sessions: Arc<SessionTable>,
+    /// Interval at which a member with a session hears from the server at least; `None` if it need
+    /// not.
+    pub(crate) heartbeat_interval: Option<Duration>,
     /// The limit on new rooms.
     pub(crate) creation: RoomCreation,
     /// How often reactions that can't be stored are logged.
@@ -61,6 +67,13 @@ impl Shared {
     /// than `by`.
     pub(crate) fn publish(&self, room: &Room, by: Option<usize>) {
         self.notify(room, Topic::Counts, room.publish(by));
+    }
+
+    /// Publishes that counts of the room were set to zero or removed. Members that want the mode are
+    /// told so, since counts don't fall otherwise.
+    pub(crate) fn publish_reset(&self, room: &Room) {
+        self.publish(room, None);
+        self.notify(room, Topic::Reset, room.reactors());
     }
 
     /// Whether the client may create one more room.
@@ -79,9 +92,36 @@ impl Shared {
         self.notify(room, Topic::Presence, room.member_left());
     }
 
-    /// Closes the room: its members are dismissed. Later members are let in again.
-    pub(crate) fn close(&self, room: &Room) {
+    /// Sets the mode of a room. Members that want it are told; the members of a closed room are
+    /// dismissed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't add the room.
+    pub(crate) fn set_mode(&self, room: &Room, mode: RoomMode) -> Result<(), StoreError> {
+        if room.set_mode(mode)? {
+            let topic = match mode {
+                RoomMode::Open | RoomMode::Frozen => Topic::Mode,
+                RoomMode::Closed => Topic::Closing,
+            };
+            self.notify(room, topic, room.reactors());
+        }
+        Ok(())
+    }
+
+    /// Removes a kind of a room with its count. Returns whether the room had it.
+    pub(crate) fn remove_kind(&self, room: &Room, kind: &str) -> bool {
+        let had_kind = room.remove_kind(kind);
+        if had_kind {
+            self.publish_reset(room);
+        }
+        had_kind
+    }
+
+    /// Removes a room with its counts and dismisses its members. Returns whether the store had it.
+    pub(crate) fn remove(&self, room: &RoomHandle) -> bool {
+        let had_record = room.remove();
         self.notify(room, Topic::Closing, room.reactors());
+        had_record
     }
 
     fn notify(&self, room: &Room, topic: Topic, reactors: impl Iterator<Item = usize>) {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::key::RoomKey;
 use super::limits::RoomLimits;
+use super::local_rooms::shrink;
 use super::room::Room;
 use crate::store::Store;
 
@@ -31,16 +33,14 @@ pub struct RoomTable {
 
 #[derive(Debug, Default)]
 struct TableState {
-    by_key: HashMap<Key, Entry>,
+    by_key: HashMap<RoomKey, Entry>,
     /// Rooms that became idle, in the order in which they hibernate.
-    idle: VecDeque<(Instant, Key)>,
+    idle: VecDeque<(Instant, RoomKey)>,
     /// The rooms again, at indexes that stay the same while a room is in memory.
     listed: Slab<Arc<Room>>,
     /// Number of rooms that have left memory so far.
     departures: u64,
 }
-
-type Key = (Box<str>, Box<str>);
 
 #[derive(Debug)]
 struct Entry {
@@ -65,8 +65,12 @@ impl RoomTable {
     /// The room of this name, which stays in memory while the handle lives. `watcher` is a reactor
     /// to notify of the room's changes.
     pub fn enter(self: &Arc<Self>, party: &str, name: &str, watcher: Option<usize>) -> RoomHandle {
-        let key: Key = (party.into(), name.into());
-        let load = || Arc::new(Room::load(party, name, &self.store, &self.limits));
+        self.enter_key(RoomKey::new(party, name), watcher)
+    }
+
+    /// The room with this key, like [`RoomTable::enter`].
+    pub(super) fn enter_key(self: &Arc<Self>, key: RoomKey, watcher: Option<usize>) -> RoomHandle {
+        let load = || Arc::new(Room::load(key.clone(), &self.store, &self.limits));
         // Loading reads the file, so it happens without the lock. The loaded room is stale if the
         // room has come and gone in the meantime: it may lack kinds.
         let (is_known, departures) = {
@@ -95,9 +99,20 @@ impl RoomTable {
         RoomHandle {
             room: Arc::clone(&entry.room),
             table: Arc::clone(self),
-            key,
             watcher,
         }
+    }
+
+    /// Removes a room with its counts, whoever uses it. Whoever enters its name from now on gets a
+    /// new room. Its members must leave the old one. Returns whether the store had the room.
+    pub(super) fn remove(&self, room: &Arc<Room>) -> bool {
+        let mut rooms = self.rooms();
+        if rooms.has(room) {
+            rooms.forget(room.key());
+        }
+        let had_record = room.has_record();
+        room.remove_record();
+        had_record
     }
 
     /// Calls `visit` with each room in memory, for reading only. A visit doesn't keep the room in
@@ -156,7 +171,7 @@ impl RoomTable {
             let Some((party, name)) = self.store.name_of(room) else {
                 continue;
             };
-            let key: Key = (party.as_str().into(), name.as_str().into());
+            let key = RoomKey::new(&party, &name);
             let mut rooms = self.rooms();
             if rooms.by_key.get(&key).is_some_and(|entry| entry.users > 0) {
                 continue;
@@ -171,10 +186,15 @@ impl RoomTable {
         removed
     }
 
-    fn leave(&self, key: &Key, room: &Room, watcher: Option<usize>) {
+    fn leave(&self, room: &Arc<Room>, watcher: Option<usize>) {
         let mut rooms = self.rooms();
         if let Some(reactor) = watcher {
             room.count_watchers.unwatch(reactor);
+        }
+        let key = room.key();
+        if !rooms.has(room) {
+            // The room was removed, and another may have its name.
+            return;
         }
         let Some(entry) = rooms.by_key.get_mut(key) else {
             return;
@@ -217,11 +237,18 @@ impl TableState {
         }
     }
 
-    fn forget(&mut self, key: &Key) {
+    /// Whether this room, and not another of its name, is in memory.
+    fn has(&self, room: &Arc<Room>) -> bool {
+        let entry = self.by_key.get(room.key());
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.room, room))
+    }
+
+    fn forget(&mut self, key: &RoomKey) {
         if let Some(entry) = self.by_key.remove(key) {
             self.listed.try_remove(entry.list_index);
         }
         self.departures += 1;
+        shrink(&mut self.by_key);
     }
 }
 
@@ -230,8 +257,14 @@ impl TableState {
 pub struct RoomHandle {
     room: Arc<Room>,
     table: Arc<RoomTable>,
-    key: Key,
     watcher: Option<usize>,
+}
+
+impl RoomHandle {
+    /// Removes the room, like [`RoomTable::remove`].
+    pub(super) fn remove(&self) -> bool {
+        self.table.remove(&self.room)
+    }
 }
 
 impl Deref for RoomHandle {
@@ -244,6 +277,6 @@ impl Deref for RoomHandle {
 
 impl Drop for RoomHandle {
     fn drop(&mut self) {
-        self.table.leave(&self.key, &self.room, self.watcher);
+        self.table.leave(&self.room, self.watcher);
     }
 }

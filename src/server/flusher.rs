@@ -1,6 +1,6 @@
 //! The flusher: the thread that waits for the disk, so that no reactor does. It flushes the store,
-//! lets idle rooms leave memory, and removes rooms that have been quiet for longer than the
-//! operator wants to keep them.
+//! lets idle rooms leave memory, removes rooms that have been quiet for longer than the operator
+//! wants to keep them, and frees the space of what was removed.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::store::{Problem, ProblemKind, Store};
 
 /// Time between two searches for rooms to remove.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Minimum time after a failed attempt to free the space of removed rooms and kinds.
+const RECLAIM_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Minimum time before a store with problems is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,7 @@ pub(super) fn spawn(
         settings,
         problems: ProblemLog::default(),
         next_expiry: Instant::now(),
+        next_reclaim: Instant::now(),
     };
     thread::Builder::new()
         .name("flusher".to_owned())
@@ -57,6 +60,7 @@ struct Flusher {
     settings: FlusherSettings,
     problems: ProblemLog,
     next_expiry: Instant,
+    next_reclaim: Instant,
 }
 
 impl Flusher {
@@ -76,7 +80,8 @@ impl Flusher {
             let is_reported = |problem: &Problem| !matches!(problem.kind, ProblemKind::Slow(_));
             self.problems.update(&self.store, is_reported);
             self.table.hibernate();
-            self.expire();
+            let expired = self.expire();
+            self.reclaim(expired);
             if is_dirty {
                 self.store.rest(self.settings.flush_interval);
             }
@@ -93,22 +98,34 @@ impl Flusher {
         [retry, expiry, hibernation].into_iter().flatten().min()
     }
 
-    fn expire(&mut self) {
+    /// Removes the rooms that have been quiet for too long, and returns their number.
+    fn expire(&mut self) -> usize {
         let Some(ttl) = self.settings.room_ttl else {
-            return;
+            return 0;
         };
         if Instant::now() < self.next_expiry {
-            return;
+            return 0;
         }
         self.next_expiry = Instant::now() + EXPIRY_INTERVAL;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let oldest = now.unwrap_or_default().saturating_sub(ttl);
         let oldest = u32::try_from(oldest.as_secs()).unwrap_or(u32::MAX);
-        let removed = self.table.remove_inactive_since(oldest);
+        self.table.remove_inactive_since(oldest)
+    }
+
+    /// Frees the space of what was removed, if nothing uses it any more. Nothing wakes the flusher
+    /// for that: the space is needed only when there are changes, and these wake it.
+    fn reclaim(&mut self, expired: usize) {
+        if Instant::now() < self.next_reclaim {
+            return;
+        }
         match self.store.reclaim() {
-            Ok(_) if removed == 0 => {}
-            Ok(freed_cells) => tracing::info!(removed, freed_cells, "expired rooms removed"),
+            Ok(freed_cells) if expired > 0 => {
+                tracing::info!(removed = expired, freed_cells, "expired rooms removed");
+            }
+            Ok(_) => {}
             Err(error) => {
+                self.next_reclaim = Instant::now() + RECLAIM_RETRY_INTERVAL;
                 let error = advice::snapshot::store_error(&error);
                 tracing::error!(error, "could not free the space of removed rooms");
             }

@@ -3,6 +3,8 @@
 //!
 //! Threads:
 //! - `main` starts the others and waits for a reason to stop.
+//! - `log` writes the log, and `banner` prints the addresses at the start: what reads them may be
+//!   stuck.
 //! - `signals` waits for signals.
 //! - `reactor-N` serves connections; one thread per reactor.
 //! - `flusher` writes the store to the disk, hibernates idle rooms and removes expired ones.
@@ -23,6 +25,7 @@ mod problems;
 mod reactors;
 mod report;
 mod running;
+mod sessions;
 mod supervisor;
 
 use crate::config::ServeArgs;

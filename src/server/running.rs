@@ -11,10 +11,11 @@ use super::grower;
 use super::handover::Handover;
 use super::reactors::{ReactorSettings, Reactors};
 use super::report;
+use super::sessions::Sessions;
 use super::supervisor::Supervisor;
 use crate::admin::{AdminThread, Sources};
 use crate::config::{ServeArgs, advice};
-use crate::protocol::http::Origins;
+use crate::protocol::http::{Hosts, Origins};
 use crate::reactor::{ListenAddress, LogThrottle, Mailbox, ReactorParts};
 use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
 use crate::store::{CloseError, Store};
@@ -25,6 +26,7 @@ pub(super) struct Running {
     supervisor: Supervisor,
     store: Arc<Store>,
     reactors: Reactors,
+    sessions: Sessions,
     /// Held so that only this thread drops the descriptors in it, after the reactors have ended: the
     /// reactors' tables have copies of them.
     _settings: Arc<ReactorSettings>,
@@ -49,10 +51,13 @@ impl Running {
     ) -> Result<Self, ServeError> {
         let store = bound.opened.store;
         let mailboxes = bound.parts.iter().map(|it| Arc::clone(&it.mailbox));
-        let shared = Arc::new(shared(args, &store, mailboxes.collect()));
+        let sessions = Sessions::open(args);
+        let shared = Arc::new(shared(args, &store, &sessions, mailboxes.collect()));
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
-            limits: args.limits.connection_limits(),
+            limits: args
+                .limits
+                .connection_limits(Hosts::only(args.listen.hosts.clone())),
             admission: Arc::new(args.limits.admission(args.listen.trusted_proxies())),
         });
         let flusher = flusher::spawn(
@@ -88,6 +93,7 @@ impl Running {
             supervisor,
             store,
             reactors,
+            sessions,
             _settings: settings,
             flusher,
             grower,
@@ -119,6 +125,10 @@ impl Running {
             (Ok(()), Ok(())) => self.store.close(),
             _ => Err(io::Error::other("the flusher or the grower panicked").into()),
         };
+        // Only now is everything that the sessions have counted saved too.
+        if closed.is_ok() {
+            self.sessions.save();
+        }
         report::log(&metrics);
         remove_sockets(&self.addresses);
         remove_sockets(&self.admin_addresses);
@@ -130,6 +140,7 @@ impl Running {
 fn shared(
     args: &ServeArgs,
     store: &Arc<Store>,
+    sessions: &Sessions,
     mailboxes: Vec<Arc<Mailbox<RoomNotice>>>,
 ) -> Shared {
     let (rooms, limits) = (&args.rooms, &args.limits);
@@ -156,6 +167,8 @@ fn shared(
         max_kind_bytes: limits.max_kind_bytes,
         tick: rooms.tick(),
         presence_interval: rooms.presence_interval(),
+        sessions: Arc::clone(&sessions.table),
+        heartbeat_interval: args.sessions.heartbeat_interval(),
         creation: limits.room_creation(),
         drop_log: LogThrottle::default(),
         tcp_memory: TcpMemory::new(args.tuning.in_flight_percent),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::progress::progress;
 use crate::figures::whole;
-use crate::store::Snapshot;
+use crate::store::{RoomContents, RoomMode, Snapshot};
 
 /// Number of times that a file is read again, because a server has reused cells.
 const MAX_RETRIES: usize = 5;
@@ -33,6 +33,8 @@ struct Summary {
     used_bytes: u64,
     freed_bytes: u64,
     rooms: usize,
+    frozen_rooms: u64,
+    closed_rooms: u64,
     counters: usize,
     reactions: u64,
     created: u64,
@@ -55,6 +57,7 @@ struct DamagedPlace {
 struct Top {
     party: String,
     room: String,
+    mode: RoomMode,
     reactions: u64,
     active: Option<u32>,
 }
@@ -112,6 +115,7 @@ pub(super) fn verify(path: &Path, output: &mut impl Write) -> Result<(), Failure
 fn summarize(snapshot: &Snapshot, top: usize) -> Summary {
     let mut highest = BinaryHeap::new();
     let mut reactions: u64 = 0;
+    let (mut frozen_rooms, mut closed_rooms) = (0, 0);
     let mut last_active = None;
     let bar = progress(snapshot.rooms(), "Reading");
     for room in bar.wrap_iter(snapshot.contents()) {
@@ -120,16 +124,23 @@ fn summarize(snapshot: &Snapshot, top: usize) -> Summary {
             .iter()
             .fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
         reactions = reactions.saturating_add(total);
-        last_active = last_active.max(room.active);
-        highest.push(Reverse((total, room.party, room.room, room.active)));
+        let active = room.active;
+        last_active = last_active.max(active);
+        frozen_rooms += u64::from(room.mode == RoomMode::Frozen);
+        closed_rooms += u64::from(room.mode == RoomMode::Closed);
+        let RoomContents {
+            party, room, mode, ..
+        } = room;
+        highest.push(Reverse((total, party, room, mode, active)));
         if highest.len() > top {
             highest.pop();
         }
     }
     let highest = highest.into_sorted_vec().into_iter();
-    let top = highest.map(|Reverse((reactions, party, room, active))| Top {
+    let top = highest.map(|Reverse((reactions, party, room, mode, active))| Top {
         party,
         room,
+        mode,
         reactions,
         active,
     });
@@ -140,6 +151,8 @@ fn summarize(snapshot: &Snapshot, top: usize) -> Summary {
         used_bytes: snapshot.used_bytes(),
         freed_bytes: snapshot.freed_bytes(),
         rooms: snapshot.rooms(),
+        frozen_rooms,
+        closed_rooms,
         counters: snapshot.counters(),
         reactions,
         created: snapshot.created(),
@@ -179,6 +192,14 @@ fn write_text(summary: &Summary, output: &mut impl Write) -> io::Result<()> {
         whole(summary.rooms as u64),
         whole(summary.counters as u64)
     )?;
+    if summary.frozen_rooms + summary.closed_rooms > 0 {
+        writeln!(
+            output,
+            "  modes      {} frozen, {} closed",
+            whole(summary.frozen_rooms),
+            whole(summary.closed_rooms)
+        )?;
+    }
     writeln!(
         output,
         "  size       {} bytes: {} in use, {} of them free again",
@@ -194,9 +215,13 @@ fn write_top(top: &[Top], output: &mut impl Write) -> io::Result<()> {
         writeln!(output, "  highest counts")?;
     }
     for room in top {
+        let mode = match room.mode {
+            RoomMode::Open => String::new(),
+            other => format!(", {}", other.label()),
+        };
         writeln!(
             output,
-            "    {:>15}  {}/{}, last {}",
+            "    {:>15}  {}/{}, last {}{mode}",
             whole(room.reactions),
             room.party.escape_debug(),
             room.room.escape_debug(),

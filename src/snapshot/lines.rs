@@ -1,14 +1,15 @@
 //! A room as a line of JSON: `{"party":"main","room":"talk","active":1764000000,
 //! "counts":{"love":3,"clap":1}}`. The kinds are in the order in which they were created.
 //! `active` is when the room last counted something, in seconds since 1970, and may be missing.
+//! So may `"mode":"frozen"` or `"mode":"closed"`, which a room that is open does not have.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::protocol::messages::HERE;
-use crate::store::RoomContents;
 use crate::store::format::{MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS};
+use crate::store::{RoomContents, RoomMode};
 
 /// Maximum length of a room's line, in bytes. Every byte of a name may be escaped.
 pub(super) const MAX_LINE_BYTES: usize =
@@ -45,9 +46,16 @@ pub(super) enum LineError {
 struct Line {
     party: String,
     room: String,
+    #[serde(default, skip_serializing_if = "is_open")]
+    mode: RoomMode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     active: Option<u32>,
     counts: Map<String, Value>,
+}
+
+/// Whether a room is open, as serde asks for it.
+fn is_open(mode: &RoomMode) -> bool {
+    mode.is_open()
 }
 
 /// Encodes a room as a line, without the line break.
@@ -56,6 +64,7 @@ pub(super) fn encode(room: &RoomContents) -> serde_json::Result<String> {
     serde_json::to_string(&Line {
         party: room.party.clone(),
         room: room.room.clone(),
+        mode: room.mode,
         active: room.active,
         counts: counts
             .map(|(kind, count)| (kind.clone(), Value::from(*count)))
@@ -88,6 +97,7 @@ pub(super) fn decode(line: &[u8]) -> Result<RoomContents, LineError> {
     Ok(RoomContents {
         party: line.party,
         room: line.room,
+        mode: line.mode,
         active: line.active,
         counts: counts.collect::<Result<_, _>>()?,
     })
@@ -104,11 +114,16 @@ mod tests {
         fn a_room_survives_encoding(
             party in "[a-z]{1,9}",
             room in "[^\\x00]{1,40}",
+            mode in prop::sample::select(vec![
+                RoomMode::Open,
+                RoomMode::Frozen,
+                RoomMode::Closed,
+            ]),
             active: Option<u32>,
             counts in prop::collection::hash_map("[a-z❤\"\\\\]{1,6}", any::<u64>(), 0..9),
         ) {
             let counts = counts.into_iter().collect();
-            let room = RoomContents { party, room, active, counts };
+            let room = RoomContents { party, room, mode, active, counts };
             let line = encode(&room).unwrap();
             prop_assert!(!line.contains('\n'));
             prop_assert!(line.len() <= MAX_LINE_BYTES);
@@ -143,6 +158,10 @@ mod tests {
                 "reserved",
             ),
             (r#"{"party":"main","room":"a","count":{}}"#, "unknown field"),
+            (
+                r#"{"party":"main","room":"a","mode":"shut","counts":{}}"#,
+                "unknown variant",
+            ),
         ] {
             let error = decode(line.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{line}: {error}");

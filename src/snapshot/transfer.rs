@@ -166,7 +166,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok((length > 0).then_some(line))
 }
 
-/// Writes the file anew, without rooms that are older than `room_ttl`.
+/// Writes the file anew, without open rooms that are older than `room_ttl`.
 pub(super) fn compact(
     path: &Path,
     room_ttl: Option<Duration>,
@@ -177,7 +177,9 @@ pub(super) fn compact(
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let is_kept = |room: &RoomContents| match (room_ttl, room.active) {
-        (Some(ttl), Some(active)) => u64::from(active) >= now.saturating_sub(ttl).as_secs(),
+        (Some(ttl), Some(active)) if room.mode.is_open() => {
+            u64::from(active) >= now.saturating_sub(ttl).as_secs()
+        }
         _ => true,
     };
     let rewrite = Rewrite::begin(lock.real_path(), &limits())?;

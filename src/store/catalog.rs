@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::counter::Counter;
 use super::error::StoreError;
 use super::format::{CellId, CounterId, RoomId};
@@ -17,20 +19,38 @@ pub(super) struct Catalog {
     pub(super) index: Index,
     pub(super) free: FreeCells,
     pub(super) overflow: Overflow,
+    /// Cells that can be reclaimed.
     pub(super) removed: Removed,
+    /// Cells that something may still use.
+    pub(super) retired: Slab<Removed>,
     /// Why the file could not grow when it last had to.
     pub(super) growth_error: Option<GrowthError>,
     /// Whether the last new record had no space because the file has its maximum size.
     pub(super) is_full: bool,
 }
 
-/// Rooms that were removed, and whose cells must not be used yet.
+/// Cells of what was removed, which new records must not use yet.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
-    /// First cells of the rooms. They are free in memory, but perhaps not on the disk.
-    pub(super) heads: Vec<CellId>,
-    /// Their other cells, and their counters.
-    pub(super) others: Vec<CellId>,
+    /// First cells of rooms, and single counters. They are free in memory, but perhaps not on the
+    /// disk.
+    pub(super) freed: Vec<CellId>,
+    /// The other cells of these rooms, and all their counters. They are freed when the removal of
+    /// the rooms is on the disk.
+    pub(super) dependent: Vec<CellId>,
+}
+
+impl Removed {
+    /// Whether there are no cells.
+    pub(super) fn is_empty(&self) -> bool {
+        self.freed.is_empty() && self.dependent.is_empty()
+    }
+
+    /// Adds the cells of `more`.
+    pub(super) fn add(&mut self, more: Self) {
+        self.freed.extend(more.freed);
+        self.dependent.extend(more.dependent);
+    }
 }
 
 impl Catalog {
@@ -41,8 +61,23 @@ impl Catalog {
             free,
             overflow: Overflow::default(),
             removed: Removed::default(),
+            retired: Slab::new(),
             growth_error: None,
             is_full: false,
+        }
+    }
+
+    /// Lets the retired cells with this key be reclaimed.
+    pub(super) fn release(&mut self, key: usize) {
+        if let Some(removed) = self.retired.try_remove(key) {
+            self.removed.add(removed);
+        }
+    }
+
+    /// Lets all retired cells be reclaimed.
+    pub(super) fn release_all(&mut self) {
+        for removed in self.retired.drain() {
+            self.removed.add(removed);
         }
     }
 

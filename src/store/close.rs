@@ -10,13 +10,15 @@ use super::space::CellSpace;
 use super::survey::digest;
 
 impl Store {
-    /// Seals and syncs everything, and marks the file as closed in order. Nothing may be counted
-    /// afterwards: the next server would take it for damage.
+    /// Seals and syncs everything, and marks the file as closed in order. Nothing may change
+    /// afterwards: the next server would take it for damage. So nothing uses what was removed any
+    /// more, and its cells are reclaimed, even if they were never released.
     ///
     /// # Errors
     /// [`CloseError`] if the disk fails, or the file has no space for some counts.
     pub fn close(&self) -> Result<(), CloseError> {
         let grown = self.grow_ahead();
+        self.catalog().release_all();
         self.reclaim().map_err(CloseError::Reclaim)?;
         self.flush()?;
         let records = self.catalog().overflow.len();

@@ -1,7 +1,7 @@
 //! The rooms of a file with their counts, for readers that do not serve it.
 
 use super::cells::CellSource;
-use super::format::{Resetting, RoomId};
+use super::format::{Resetting, RoomId, RoomMode};
 use super::survey::Survey;
 
 /// A room as a file has it.
@@ -11,6 +11,8 @@ pub struct RoomContents {
     pub party: String,
     /// Name of the room.
     pub room: String,
+    /// What clients may do in the room.
+    pub mode: RoomMode,
     /// When the room last counted something, in seconds since 1970. `None` if that is not known,
     /// because the room has counted something since the last flush.
     pub active: Option<u32>,
@@ -67,11 +69,12 @@ fn room_contents(
         }
     }
     // A room with an unsealed count was active after the file was told when.
-    let active = head.active().ok().flatten().filter(|_| is_quiet);
+    let state = head.state().unwrap_or_default();
     Some(RoomContents {
         party,
         room,
-        active,
+        mode: state.mode,
+        active: state.active.filter(|_| is_quiet),
         counts,
     })
 }

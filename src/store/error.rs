@@ -101,6 +101,9 @@ pub enum StoreError {
     /// The room has as many kinds as the format can hold.
     #[error("the room has as many kinds as the snapshot format can hold")]
     TooManyKinds,
+    /// The room was removed.
+    #[error("the room was removed")]
+    RoomRemoved,
     /// The format can't hold so long a name.
     #[error("the name is too long for the snapshot format")]
     NameTooLong,

@@ -1,14 +1,8 @@
-//! Expiry: removing rooms that have not been used for long, and reclaiming their cells. A crash at
-//! any instruction leaves a room whole or removed.
+//! Expiry: removing rooms that have not been used for long.
 
-use super::catalog::Removed;
 use super::cells::CellSource;
-use super::error::StoreError;
-use super::format::{CellId, RoomCell, RoomId};
+use super::format::{CellId, RoomCell, RoomId, RoomState};
 use super::handle::Store;
-
-/// Number of cells that are given back at once, before other threads get the catalog.
-const BATCH: usize = 4096;
 
 impl Store {
     /// The rooms that have counted nothing since `unix_seconds`.
@@ -30,70 +24,20 @@ impl Store {
         let Some(id) = catalog.find(space, party, room) else {
             return false;
         };
-        let head = id.cell();
-        let copy = space.room_cell(id);
-        if !head.is_in_file() || !is_inactive(&copy, unix_seconds) {
+        if !id.cell().is_in_file() || !is_inactive(&space.room_cell(id), unix_seconds) {
             return false;
         }
-        let counters: Vec<_> = catalog.index.counters(id).collect();
         // A counter that is not sealed has counted something since the last flush.
-        let is_quiet = counters
-            .iter()
-            .all(|it| it.cell().is_in_file() && space.counter_cell(*it).is_sealed());
+        let is_quiet = catalog
+            .index
+            .counters(id)
+            .all(|it| it.cell().is_in_file() && space.counter_cell(it).is_sealed());
         if !is_quiet {
             return false;
         }
-        space.file.header_words().count_removal();
-        catalog.index.remove(id, party, room);
-        space.file.free(head);
-        space.mark(head);
-        let removed = &mut catalog.removed;
-        removed.heads.push(head);
-        let end = head + copy.record_cells();
-        removed.others.extend((head + 1).until(end));
-        removed.others.extend(counters.iter().map(|it| it.cell()));
+        let removed = self.take_out(&mut catalog, id, party, room);
+        catalog.removed.add(removed);
         true
-    }
-
-    /// Makes the cells of removed rooms available. Waits for the disk: the removal of a room is
-    /// on the disk before its counters are freed, and that is on the disk before new records use
-    /// the cells. So no counter is ever taken for one of another room. Returns the number of
-    /// cells.
-    ///
-    /// # Errors
-    /// [`StoreError::Sync`] if the disk fails. The rooms stay removed, and the next call tries
-    /// again.
-    pub(crate) fn reclaim(&self) -> Result<usize, StoreError> {
-        let _maintenance = self.maintenance();
-        let Removed { heads, others } = std::mem::take(&mut self.catalog().removed);
-        if heads.is_empty() {
-            return Ok(0);
-        }
-        let file = &self.space.file;
-        let used_end = self.catalog().free.used_end();
-        let freed = file.sync(CellId::HEADER..used_end).and_then(|()| {
-            others.iter().for_each(|cell| file.free(*cell));
-            // Processes that are copying the file must not take new records for old ones.
-            file.header_words().count_removal();
-            file.sync(CellId::HEADER..used_end)
-        });
-        if let Err(error) = freed {
-            let removed = &mut self.catalog().removed;
-            removed.heads.extend(heads);
-            removed.others.extend(others);
-            return Err(StoreError::Sync(error));
-        }
-        let cells = [heads, others].concat();
-        for batch in cells.chunks(BATCH) {
-            {
-                let mut catalog = self.catalog();
-                catalog.is_full = false;
-                let free = &mut catalog.free;
-                batch.iter().for_each(|cell| free.give_back(*cell, 1));
-            }
-            self.yield_catalog();
-        }
-        Ok(cells.len())
     }
 }
 
@@ -109,5 +53,7 @@ fn inactive_rooms(cells: &impl CellSource, used_end: CellId, unix_seconds: u32) 
 }
 
 fn is_inactive(room: &RoomCell, unix_seconds: u32) -> bool {
-    room.is_room() && matches!(room.active(), Ok(Some(active)) if active < unix_seconds)
+    let is_old = |state: RoomState| state.active.is_some_and(|it| it < unix_seconds);
+    // A room that isn't open stays: its mode is a decision of the operator.
+    room.is_room() && room.state().is_ok_and(|it| it.mode.is_open() && is_old(it))
 }

@@ -79,13 +79,14 @@ impl Index {
         self.links.set(id.cell(), None);
     }
 
-    /// Removes a room.
+    /// Removes a room. Its counters no longer belong to it.
     pub(super) fn remove(&mut self, id: RoomId, party: &str, room: &str) {
         let hash = self.hash(party, room);
         let is_match = |entry: &Entry| entry.room == id;
         if let Ok(entry) = self.rooms.find_entry(spread(hash), is_match) {
             entry.remove();
         }
+        self.links.set(id.cell(), None);
     }
 
     /// Gives a room another id. It keeps its counters.
@@ -138,16 +139,33 @@ impl Index {
         Ok(())
     }
 
+    /// Removes a counter from its room. Returns whether the room had it.
+    pub(super) fn unlink(&mut self, room: RoomId, counter: CounterId) -> bool {
+        let before = self.cell_before(room, counter);
+        let is_linked = self.links.get(before) == Some(counter);
+        if is_linked {
+            self.links.set(before, self.links.get(counter.cell()));
+            self.links.set(counter.cell(), None);
+        }
+        is_linked
+    }
+
     /// Gives a counter of a room another id.
     pub(super) fn move_counter(&mut self, room: RoomId, id: CounterId, new_id: CounterId) {
+        let before = self.cell_before(room, id);
+        self.links.set(before, Some(new_id));
+        self.links.set(new_id.cell(), self.links.get(id.cell()));
+    }
+
+    /// The cell whose link leads to a counter of a room; the room's last one if none does.
+    fn cell_before(&self, room: RoomId, counter: CounterId) -> CellId {
         let mut before = room.cell();
         while let Some(next) = self.links.get(before)
-            && next != id
+            && next != counter
         {
             before = next.cell();
         }
-        self.links.set(before, Some(new_id));
-        self.links.set(new_id.cell(), self.links.get(id.cell()));
+        before
     }
 
     fn hash(&self, party: &str, room: &str) -> u32 {

@@ -27,13 +27,14 @@
 //! # Why threads can't harm each other
 //! All memory of the file is reached as atomics. Of the words that change:
 //! - A count is changed by atomic additions only, except while its room is reset.
-//! - Its sealed copy and mark, and the time when its room was active, are changed by the one thread
-//!   that holds the maintenance lock.
+//! - Its sealed copy and mark, and the mark of a room's reset, are changed by the one thread that
+//!   holds the maintenance lock.
+//! - A room's mode and the time when it was active share a word, which is compared and exchanged.
 //! - The first word of a record is changed when the record is made or removed, under the lock of
 //!   the catalog.
 //!
-//! A cell is reused only after its old record is gone from the disk. A room is removed only when
-//! no thread holds one of its counters.
+//! A cell is reused only when its old record is gone from the disk, and no thread holds a counter
+//! or a room that was there.
 //!
 //! # Files
 //! Each file uses only files above it.
@@ -49,8 +50,8 @@
 //! - `overflow`: records that wait until the file can grow. `catalog`: all of this under one lock.
 //! - `seal`, `statistics`: what a flush does, and how it went.
 //! - `contents`: rooms as values. `snapshot`: reading a file that another process may use.
-//! - `handle`: [`Store`] itself. On it, `rooms`: finding and creating; `status`; `growth`;
-//!   `flush`; `reset`; `expiry`; `close`; `open`.
+//! - `handle`: [`Store`] itself. On it, `rooms`: finding and creating; `modes`; `status`; `growth`;
+//!   `flush`; `reset`; `removal`; `expiry`; `close`; `open`.
 //! - `rewrite`: writing a file anew. `salvage`: out of a damaged one.
 
 mod catalog;
@@ -71,9 +72,11 @@ mod growth;
 mod handle;
 mod index;
 mod mapping;
+mod modes;
 mod open;
 mod overflow;
 mod problem;
+mod removal;
 mod reset;
 mod rewrite;
 mod rooms;
@@ -94,12 +97,13 @@ pub use file::MIN_FILE_BYTES;
 pub(crate) use file::{
     Access, DEFAULT_MAX_FILE_BYTES, Lock, MAX_FILE_BYTES, NewFile, open_regular,
 };
-pub use format::RoomId;
+pub use format::{RoomId, RoomMode};
 pub(crate) use handle::DEFAULT_MAX_ROOMS;
 pub use handle::{Store, StoreLimits};
 pub use open::{OpenReport, Salvaged};
 pub(crate) use overflow::DEFAULT_MAX_OVERFLOW_BYTES;
 pub(crate) use problem::{GrowthError, Problem, ProblemKind};
+pub use removal::Retired;
 pub(crate) use rewrite::Rewrite;
 pub use snapshot::Snapshot;
 pub(crate) use status::Status;

@@ -70,6 +70,11 @@ impl Overflow {
         }
     }
 
+    /// Lets a record that was removed stay where it is, if it is in an overflow cell.
+    pub(super) fn forget(&mut self, cell: CellId) {
+        self.waiting.remove(&cell);
+    }
+
     /// Takes cells for a room. If there are none, returns the error that the file gave.
     ///
     /// # Errors
@@ -150,9 +155,8 @@ fn move_room(
 ) -> Result<RoomId, StoreError> {
     let (party, room) = space.room_name(id).unwrap_or_default();
     let mut cells = format::encode_room(&party, &room).ok_or(StoreError::NameTooLong)?;
-    if let Ok(Some(active)) = space.room_cell(id).active() {
-        format::stamp_active(&mut cells[0], active);
-    }
+    let state = space.room_cell(id).state().unwrap_or_default();
+    format::stamp_state(&mut cells[0], state);
     let cell = free.allocate(&space.file, cells.len() as u32)?;
     let new_id = RoomId::at(cell);
     space.write_record(cell, &cells);

@@ -21,7 +21,6 @@ use super::seal;
 pub(crate) struct Reset<'s> {
     store: &'s Store,
     room: RoomId,
-    counters: Vec<CounterId>,
     /// Keeps other threads from sealing, moving or freeing.
     _maintenance: MutexGuard<'s, ()>,
 }
@@ -34,19 +33,14 @@ impl Store {
     /// known: if the machine dies before a flush succeeds, they may be zero after all.
     pub(crate) fn begin_reset(&self, room: RoomId) -> Result<Reset<'_>, StoreError> {
         let maintenance = self.maintenance();
-        let (room, counters) = {
-            let catalog = self.catalog();
-            let room = catalog.overflow.resolve(room);
-            (room, catalog.index.counters(room).collect())
-        };
+        let room = self.catalog().overflow.resolve(room);
         let reset = Reset {
             store: self,
             room,
-            counters,
             _maintenance: maintenance,
         };
-        for counter in &reset.counters {
-            seal::seal(&self.space, *counter);
+        for counter in reset.counters() {
+            seal::seal(&self.space, counter);
         }
         reset.mark(Resetting::Begun);
         // A mark that did not reach the disk is removed in memory.
@@ -61,12 +55,8 @@ impl Reset<'_> {
         let file = &self.store.space.file;
         // Tells processes that are copying the file to start again.
         file.header_words().count_removal();
-        let counters: Vec<CounterId> = {
-            let catalog = self.store.catalog();
-            // Includes counters that were created since the reset began.
-            catalog.index.counters(self.room).collect()
-        };
-        for counter in counters {
+        // Includes counters that were created since the reset began.
+        for counter in self.counters() {
             self.store.space.zero(counter);
         }
         self.mark(Resetting::Done);
@@ -88,17 +78,18 @@ impl Reset<'_> {
         self.store.space.set_resetting(self.room, resetting);
     }
 
-    /// Writes the room and its counters to the disk.
+    /// The counters that the room has now.
+    fn counters(&self) -> Vec<CounterId> {
+        self.store.catalog().index.counters(self.room).collect()
+    }
+
+    /// Writes all changes to the disk, not only those of the room's pages: kinds may come while
+    /// the disk works, and a kind or a room of the same name may just have been removed. What is
+    /// still on the disk of these must not come back after the reset.
     fn sync(&self) -> Result<(), StoreError> {
-        let counters = self.counters.iter().map(|counter| counter.cell());
-        let in_file: Vec<CellId> = counters
-            .chain([self.room.cell()])
-            .filter(|cell| cell.is_in_file())
-            .collect();
-        if let (Some(first), Some(last)) = (in_file.iter().min(), in_file.iter().max()) {
-            let file = &self.store.space.file;
-            file.sync(*first..*last + 1).map_err(StoreError::Sync)?;
-        }
-        Ok(())
+        let used_end = self.store.catalog().free.used_end();
+        let file = &self.store.space.file;
+        let synced = file.sync(CellId::HEADER..used_end);
+        synced.map_err(StoreError::Sync)
     }
 }

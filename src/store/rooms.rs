@@ -5,7 +5,7 @@ use super::cells::CellSource;
 use super::contents::RoomContents;
 use super::counter::Counter;
 use super::error::StoreError;
-use super::format::{self, Cell, CellId, CounterId, RoomId};
+use super::format::{self, Cell, CellId, CounterId, MAX_ROOM_COUNTERS, RoomId, RoomState};
 use super::handle::Store;
 use super::seal;
 
@@ -28,7 +28,11 @@ impl Store {
             return Err(StoreError::TooManyRooms(self.max_rooms));
         }
         let mut cells = format::encode_room(party, room).ok_or(StoreError::NameTooLong)?;
-        format::stamp_active(&mut cells[0], seal::unix_seconds());
+        let state = RoomState {
+            active: Some(seal::unix_seconds()),
+            ..RoomState::default()
+        };
+        format::stamp_state(&mut cells[0], state);
         let cell = catalog.allocate_room(&self.space, cells.len() as u32)?;
         let id = RoomId::at(cell);
         self.space.write_record(cell, &cells);
@@ -51,18 +55,24 @@ impl Store {
     /// The counter of a kind in a room, which is created at zero if there is none.
     ///
     /// # Errors
-    /// [`StoreError`] if there is none and none can be created.
+    /// [`StoreError`] if there is none and none can be created, also because the room was removed.
     pub fn counter_of(&self, room: RoomId, kind: &str) -> Result<Counter, StoreError> {
         let mut catalog = self.catalog();
         let room = catalog.overflow.resolve(room);
-        let mut ordinal = 0;
+        let mut ordinals = Vec::new();
         for (counter, record) in catalog.index.counter_records(&*self.space, room) {
             if record.kind == kind {
                 return Ok(catalog.counter(&self.space, counter));
             }
-            ordinal = usize::from(record.ordinal) + 1;
+            ordinals.push(record.ordinal);
         }
-        let ordinal = u8::try_from(ordinal).map_err(|_| StoreError::TooManyKinds)?;
+        if ordinals.len() >= MAX_ROOM_COUNTERS {
+            return Err(StoreError::TooManyKinds);
+        }
+        if !self.space.room_cell(room).is_room() {
+            return Err(StoreError::RoomRemoved);
+        }
+        let ordinal = next_ordinal(&ordinals);
         let encoded =
             format::encode_counter(room, ordinal, kind, 0).ok_or(StoreError::NameTooLong)?;
         let cell = catalog.allocate_counter(&self.space, room)?;
@@ -75,7 +85,7 @@ impl Store {
     }
 
     /// Adds a room that was read from a file. A count that is there already becomes the larger
-    /// of the two.
+    /// of the two, and a mode the stricter.
     ///
     /// # Errors
     /// [`StoreError`] if the room or a kind does not fit.
@@ -92,14 +102,14 @@ impl Store {
             seal::seal(&self.space, counter);
             self.space.mark(counter.cell());
         }
-        if let Some(active) = contents.active {
-            if is_new {
-                seal::set_active(&self.space, room, active);
-            } else {
-                seal::note_active(&self.space, room, active);
-            }
-            self.space.mark(room.cell());
-        }
+        self.space.update_state(room, |state| {
+            let active = if is_new { None } else { state.active };
+            Some(RoomState {
+                mode: state.mode.max(contents.mode),
+                active: active.max(contents.active).or(state.active),
+            })
+        });
+        self.space.mark(room.cell());
         Ok(())
     }
 
@@ -125,4 +135,17 @@ impl Store {
             self.growth_signal.set();
         }
     }
+}
+
+/// The ordinal of a new kind, which comes after all `ordinals`. Uses a gap only if there is no
+/// later ordinal.
+fn next_ordinal(ordinals: &[u16]) -> u16 {
+    let Some(last) = ordinals.last() else {
+        return 0;
+    };
+    last.checked_add(1).unwrap_or_else(|| {
+        let mut counted = (0..).zip(ordinals);
+        let gap = counted.find(|(number, ordinal)| number != *ordinal);
+        gap.map_or(ordinals.len() as u16, |(number, _)| number)
+    })
 }

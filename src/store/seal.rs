@@ -5,7 +5,7 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::cells::CellSource;
-use super::format::{CellId, CounterId, PageId, RoomCell, RoomId};
+use super::format::{CellId, CounterId, PageId, RoomId, RoomState};
 use super::space::CellSpace;
 
 /// How much later a room must be active than the file says, before the file is updated, in
@@ -81,24 +81,14 @@ pub(super) fn seal(space: &CellSpace, counter: CounterId) -> Option<RoomId> {
 /// Writes that a room was active at a time, if that is later than what the file says by as much as
 /// matters. Returns whether it is.
 pub(super) fn note_active(space: &CellSpace, room: RoomId, unix_seconds: u32) -> bool {
-    let copy = space.room_cell(room);
-    let last = copy.active().ok().flatten().unwrap_or(0);
-    let is_later = last.saturating_add(ACTIVE_GRANULARITY) <= unix_seconds;
-    if is_later {
-        write_active(space, room, &copy, unix_seconds);
-    }
-    is_later
-}
-
-/// Writes that a room was last active at a time.
-pub(super) fn set_active(space: &CellSpace, room: RoomId, unix_seconds: u32) {
-    write_active(space, room, &space.room_cell(room), unix_seconds);
-}
-
-fn write_active(space: &CellSpace, room: RoomId, copy: &RoomCell, unix_seconds: u32) {
-    if copy.is_room() {
-        space.set_active(room, copy, unix_seconds);
-    }
+    space.update_state(room, |state| {
+        let last = state.active.unwrap_or(0);
+        let is_later = last.saturating_add(ACTIVE_GRANULARITY) <= unix_seconds;
+        is_later.then_some(RoomState {
+            active: Some(unix_seconds),
+            ..state
+        })
+    })
 }
 
 /// The time now, in seconds since 1970.

@@ -5,7 +5,7 @@ use super::cells::CellSource;
 use super::dirty::DirtyPages;
 use super::file::SnapshotFile;
 use super::format::{
-    AtomicCell, Cell, CellId, CounterId, CounterWords, Home, PageId, Resetting, RoomCell, RoomId,
+    AtomicCell, Cell, CellId, CounterId, CounterWords, Home, PageId, Resetting, RoomId, RoomState,
     RoomWords,
 };
 use super::mapping::Mapping;
@@ -61,9 +61,14 @@ impl CellSpace {
         self.mark(counter.cell());
     }
 
-    /// Writes when a room was active. `copy` is a copy of its first cell.
-    pub(super) fn set_active(&self, room: RoomId, copy: &RoomCell, unix_seconds: u32) {
-        self.room(room).set_active(copy, unix_seconds);
+    /// Changes the state of a room, as [`RoomWords::update_state`] does. If this returns `true`,
+    /// the caller must see to it that the page is synced.
+    pub(super) fn update_state(
+        &self,
+        room: RoomId,
+        change: impl Fn(RoomState) -> Option<RoomState>,
+    ) -> bool {
+        self.room(room).update_state(change)
     }
 
     /// Writes how far the reset of a room has come. A room in overflow memory does not need it.
@@ -72,6 +77,15 @@ impl CellSpace {
             self.room(room).set_resetting(resetting);
             self.mark(room.cell());
         }
+    }
+
+    /// Marks a cell as free.
+    pub(super) fn free(&self, cell: CellId) {
+        match cell.home() {
+            Home::File => self.file.free(cell),
+            Home::Overflow => self.overflow.free(cell.within_home()),
+        }
+        self.mark(cell);
     }
 
     /// Marks the page of a cell as changed. Overflow cells have no page.

@@ -171,7 +171,7 @@ impl Survey {
             if self.is_closed {
                 return self.damage.add(id.cell(), Damage::DuplicateRoom);
             }
-            let active = |room| cells.room_cell(room).active().ok().flatten();
+            let active = |room| cells.room_cell(room).state().unwrap_or_default().active;
             let older = if active(id) > active(other) {
                 other
             } else {
@@ -199,7 +199,7 @@ impl Survey {
             Ok(resetting) => self.repairs.resetting.push((id, resetting)),
             Err(damage) => self.damage.add(id.cell(), damage),
         }
-        if let Err(damage) = room.active() {
+        if let Err(damage) = room.state() {
             self.damage.add(id.cell(), damage);
         }
     }
@@ -213,7 +213,7 @@ impl Survey {
                 continue;
             }
             if self.index.link(cells, room, counter) == Err(Misplaced) {
-                self.damage.add(counter.cell(), Damage::DuplicateCounter);
+                self.leave_over(counter.cell(), Damage::DuplicateCounter);
                 continue;
             }
             self.counters += 1;
@@ -240,8 +240,9 @@ impl Survey {
         }
     }
 
-    /// Takes note of a record that belongs to none: a crash leaves such records, but in a file
-    /// that was closed in order they are damage.
+    /// Takes note of a record without a place: a crash leaves such records, also the second of two
+    /// counters of which one had just been removed. In a file that was closed in order they are
+    /// damage.
     fn leave_over(&mut self, cell: CellId, damage: Damage) {
         if self.is_closed {
             self.damage.add(cell, damage);

@@ -1,12 +1,12 @@
 //! Limits by address, and trusted proxies that name their clients.
 
 use std::io::Write;
-use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use crate::support::{
-    AdminSide, Http, PATIENCE, RawSocket, Server, directory, eventually, post_request, reaction,
-    reaction_frame, skip, upgrade_head,
+    AdminSide, Http, PATIENCE, RawSocket, Server, clean_command, directory, eventually,
+    own_address, post_request, reaction, reaction_frame, skip, upgrade_head,
 };
 
 const LIMITED: &str = "ovation_limited_room_creations_total";
@@ -59,15 +59,6 @@ fn is_served_for(http: &mut Http, forwarded: &str) -> bool {
 fn limited(server_flags: &[&'static str], max: &'static str) -> Vec<&'static str> {
     let limit = ["--max-connections-per-ip", max, "--reactors", "2"];
     [server_flags, &limit].concat()
-}
-
-/// This machine's address to others, if it has one.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // Connecting a datagram socket sends nothing.
-    socket.connect("192.0.2.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 #[test]
@@ -430,6 +421,14 @@ fn proxy_headers_need_a_trusted_proxy() {
         "{}",
         failed.message
     );
+    for value in ["1", "yes", "on", "TRUE"] {
+        let mut command = clean_command(home.path());
+        let command = command.env("OVATION_PROXY_PROTOCOL", value);
+        let output = command.output().expect("it can be run");
+        assert_eq!(output.status.code(), Some(2), "{value}");
+    }
+    let off = [("OVATION_PROXY_PROTOCOL", "no")];
+    assert!(Server::start_with(&off, &[]).stop().success());
     let failed = crate::support::refused(home.path(), &["--trusted-proxy", "nowhere"]);
     assert_eq!(failed.code, Some(2));
 }

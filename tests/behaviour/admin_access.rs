@@ -1,12 +1,16 @@
 //! Who may use the admin side, where it listens, and what bounds it.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{
-    AdminSide, Client, EventStream, Http, Server, directory, eventually, open_sockets_of, refused,
-    resident_bytes, stream_request,
+    AdminSide, Client, EventStream, Http, Server, directory, eventually, open_sockets_of,
+    own_address, refused, resident_bytes, skip, stream_request,
 };
 
 const TOKEN: &str = "a token that is long enough";
@@ -170,14 +174,7 @@ fn an_admin_flood_takes_bounded_memory() {
 #[test]
 fn the_admin_side_limits_its_connections() {
     let (server, admin) = AdminSide::start(&["--admin-max-connections", "2"]);
-    let held: Vec<Http> = (0..2)
-        .map(|_| {
-            let mut http = admin.connect();
-            http.send(health_request(&admin));
-            assert_eq!(http.response().status, 200);
-            http
-        })
-        .collect();
+    let streams = [(); 2].map(|()| EventStream::over(admin.connect(), "/events"));
     assert_eq!(admin.get("/healthz").status, 503);
     eventually("the log names the limit of the admin side", || {
         let log = server.log();
@@ -185,10 +182,170 @@ fn the_admin_side_limits_its_connections() {
     });
     // The rooms have their own limits.
     assert_eq!(Http::connect(&server).get("/party/talk").status, 200);
-    drop(held);
+    drop(streams);
     eventually("the admin side admits clients again", || {
         admin.get("/healthz").status == 200
     });
+    assert!(admin.metric("ovation_admin_turned_away_total") >= 1.0);
+    assert!(admin.metric("ovation_admin_connections") >= 1.0);
+}
+
+#[test]
+fn idle_connections_do_not_keep_health_checks_out() {
+    const PLACES: usize = 64;
+    let (_server, admin) = AdminSide::start(&[]);
+    let mut silent: Vec<Http> = (0..PLACES).map(|_| admin.connect()).collect();
+    // Some have sent a part of a request, and some wait after a response.
+    silent[1].send("GET /healthz HTTP/1.1\r\n");
+    silent[2].send(health_request(&admin));
+    assert_eq!(silent[2].response().status, 200);
+    // One is closing, but its client doesn't close.
+    silent[3].send("nonsense\r\n\r\n");
+    assert_eq!(silent[3].response().status, 400);
+    let mut stream = EventStream::over(admin.connect(), "/events");
+    stream.next_data();
+    for _ in 0..2 * PLACES {
+        let mut http = admin.connect();
+        http.send(health_request(&admin));
+        assert_eq!(http.response().status, 200);
+        silent.push(http);
+    }
+    // Those that have waited longest gave way, and a stream never does.
+    silent[0].expect_end();
+    stream.next_data();
+    assert!(admin.metric("ovation_admin_turned_away_total") >= PLACES as f64);
+}
+
+#[test]
+fn one_address_has_few_admin_connections() {
+    let Some(own) = own_address() else {
+        return skip("this machine has no address of its own");
+    };
+    let home = directory();
+    let token = token_file(home.path());
+    let arguments = ["--admin", "0.0.0.0:0", "--admin-token-file", &token];
+    let arguments = [&arguments[..], &["--admin-max-connections-per-ip", "3"]].concat();
+    let server = Server::start_in(home.path(), &arguments);
+    let address = server.admin_address();
+    let port = address.rsplit_once(':').unwrap().1;
+    let is_healthy = |http: &mut Http| http.try_get("/healthz").is_some_and(|it| it.status == 200);
+    let mut held: Vec<Http> = (0..3)
+        .map(|_| Http::connect_to(&format!("{own}:{port}")))
+        .collect();
+    assert!(held.iter_mut().all(is_healthy));
+    let mut over = Http::connect_to(&format!("{own}:{port}"));
+    assert!(!is_healthy(&mut over));
+    // This machine has no limit.
+    let mut local: Vec<Http> = (0..10)
+        .map(|_| Http::connect_to(&format!("127.0.0.1:{port}")))
+        .collect();
+    assert!(local.iter_mut().all(is_healthy));
+    eventually("the log names the flag", || {
+        server.log().contains("--admin-max-connections-per-ip")
+    });
+}
+
+#[test]
+fn changes_need_a_token_unless_the_operator_says_otherwise() {
+    let strict = [("OVATION_ADMIN_CHANGES_WITHOUT_TOKEN", "false")];
+    let server = Server::start_with(&strict, &["--admin", "127.0.0.1:0"]);
+    let admin = AdminSide::of(&server);
+    let mut member = Client::enter(&server, "talk");
+    for action in ["close", "reset", "freeze", "remove"] {
+        let refused = admin.act(&format!("/rooms/main/talk/{action}"));
+        assert_eq!(refused.status, 403, "{action}");
+        for flag in ["--admin-token-file", "--admin-changes-without-token"] {
+            assert!(refused.body.contains(flag), "{}", refused.body);
+        }
+    }
+    assert_eq!(admin.get("/rooms").status, 200);
+    member.react("love");
+    member.wait_for(|counts| counts.of("love") == 1);
+    let flag = ["--admin", "127.0.0.1:0", "--admin-changes-without-token"];
+    let server = Server::start_with(&strict, &flag);
+    let admin = AdminSide::of(&server);
+    assert_eq!(admin.act("/rooms/main/talk/freeze").status, 200);
+}
+
+#[test]
+fn a_unix_admin_socket_is_for_the_servers_user_alone() {
+    let home = directory();
+    let (path, public) = (home.path().join("admin"), home.path().join("public"));
+    let listen = format!("unix:{}", public.display());
+    let admin = format!("unix:{}", path.display());
+    let strict = [("OVATION_ADMIN_CHANGES_WITHOUT_TOKEN", "false")];
+    let _server = Server::start_with(&strict, &["--admin", &admin, "--listen", &listen]);
+    eventually("the admin side listens", || path.exists());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_ne!(mode(&public), 0o600, "the rooms are for all");
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let request =
+        "POST /rooms/main/talk/freeze HTTP/1.0\r\nHost: localhost\r\nX-Ovation: 1\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+#[test]
+fn a_proxy_cannot_expose_an_admin_side_without_a_token() {
+    let (_server, admin) = AdminSide::start(&[]);
+    for field in [
+        "X-Forwarded-For: 192.0.2.1",
+        "x-forwarded-host: admin.example",
+        "X-Forwarded-Proto: https",
+        "X-Real-IP: 192.0.2.1",
+        "Forwarded: for=192.0.2.1",
+        "Via: 1.1 proxy",
+    ] {
+        let fields = format!("{field}\r\nX-Ovation: 1\r\n");
+        for (method, target) in [
+            ("GET", "/"),
+            ("GET", "/rooms"),
+            ("GET", "/metrics"),
+            ("GET", "/readyz"),
+            ("POST", "/rooms/main/talk/freeze"),
+        ] {
+            let refused = admin.request(method, target, &fields);
+            assert_eq!(refused.status, 403, "{method} {target} with {field}");
+        }
+        let health = admin.request("GET", "/healthz", &fields);
+        assert_eq!(health.status, 200, "{field}");
+    }
+}
+
+#[test]
+fn wrong_tokens_are_counted_and_logged_once() {
+    let home = directory();
+    let token = token_file(home.path());
+    let arguments = ["--admin", "127.0.0.1:0", "--admin-token-file", &token];
+    let server = Server::start_in(home.path(), &arguments);
+    let admin = AdminSide::of(&server);
+    // A browser asks without a token first.
+    assert_eq!(admin.get("/metrics").status, 401);
+    let wrong = "Authorization: Bearer another token of that length\r\n";
+    for target in ["/", "/metrics", "/rooms"] {
+        assert_eq!(admin.request("GET", target, wrong).status, 401);
+    }
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    let metrics = admin.request("GET", "/metrics", &right).body;
+    assert!(
+        metrics.contains("ovation_admin_denied_total 3\n"),
+        "{metrics}"
+    );
+    eventually("the log says it", || {
+        server.log().contains("wrong admin token")
+    });
+    assert_eq!(server.log().matches("wrong admin token").count(), 1);
+    assert!(!server.log().contains("another token"));
+}
+
+fn token_file(home: &Path) -> String {
+    let file = home.join("token");
+    fs::write(&file, TOKEN).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file.to_str().expect("UTF-8").to_owned()
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Http, PATIENCE, Server, dial, eventually, reaction, resident_bytes, upgrade_head,
+    Client, Http, PATIENCE, Server, dial, eventually, post_request, reaction, resident_bytes,
+    upgrade_head,
 };
 
 #[test]
@@ -184,10 +185,10 @@ fn invalid_requests_are_refused_and_end_the_connection() {
         (post("Content-Length: ten\r\n"), 400),
         (post("Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
         (post("Content-Length: 99999999999999999999\r\n"), 400),
-        (post("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n", 411),
+        (post("Transfer-Encoding: gzip, chunked\r\n"), 501),
         (
             post("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"),
-            411,
+            400,
         ),
         (post("Content-Length: 3\r\nExpect: 100-continue\r\n"), 417),
         ("\x16\x03\x01\x02\x00\x01".to_owned(), 400),
@@ -362,4 +363,29 @@ fn a_client_that_never_reads_costs_no_memory() {
             )
         })
     });
+}
+
+#[test]
+fn other_names_than_those_of_the_server_are_refused() {
+    let server = Server::start(&["--host", "talks.example,127.0.0.1"]);
+    let get = |host: &str| format!("GET /party/talk HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for (request, status) in [
+        (get("talks.example"), 200),
+        (get("Talks.Example:8443"), 200),
+        (get("127.0.0.1:1999"), 200),
+        (get("evil.example:1999"), 421),
+        (upgrade_head("/party/talk", ""), 421),
+        (post_request("/party/talk", &reaction("love")), 421),
+        ("GET /party/talk HTTP/1.0\r\n\r\n".to_owned(), 421),
+    ] {
+        let mut http = Http::connect(&server);
+        http.send(&request);
+        assert_eq!(http.response().status, status, "{request}");
+        if status == 421 {
+            http.expect_end();
+        }
+    }
+    let mut http = Http::connect(&server);
+    http.send(upgrade_head("/party/talk", "").replace("ovation.test", "talks.example"));
+    assert_eq!(http.response().status, 101);
 }

@@ -275,6 +275,44 @@ fn compact_shrinks_the_file_and_drops_old_rooms() {
 }
 
 #[test]
+fn the_mode_of_a_room_survives_every_tool() {
+    let home = directory();
+    let rooms = r#"{"party":"main","room":"a","mode":"frozen","active":1700000000,"counts":{"love":1}}
+{"party":"main","room":"b","mode":"closed","active":1700000000,"counts":{}}
+{"party":"main","room":"c","active":1700000000,"counts":{"love":1}}"#;
+    let modes = |file: &str| {
+        let rooms = lines(&done(home.path(), &["export", file], "")).into_iter();
+        let modes = rooms.map(|room| (room["room"].clone(), room["mode"].clone()));
+        modes.collect::<Vec<_>>()
+    };
+    let expected = [
+        ("a".into(), "frozen".into()),
+        ("b".into(), "closed".into()),
+        ("c".into(), Value::Null),
+    ];
+    done(home.path(), &["import", "ovation.snapshot"], rooms);
+    assert_eq!(modes("ovation.snapshot"), expected);
+    // A line without a mode does not open a room.
+    let more = r#"{"party":"main","room":"b","counts":{"love":2}}"#;
+    done(home.path(), &["import", "ovation.snapshot"], more);
+    assert_eq!(modes("ovation.snapshot"), expected);
+    done(home.path(), &["backup", "--output", "copy"], "");
+    assert_eq!(modes("copy"), expected);
+    // Neither compaction nor a server removes a room that is not open, however old.
+    let said = done(home.path(), &["compact", "--room-ttl", "30d"], "");
+    assert!(said.contains("2 of 3 rooms kept"), "{said}");
+    stop(start(home.path(), &["--room-ttl", "30d"]));
+    assert_eq!(modes("ovation.snapshot"), expected[..2]);
+    let said = done(home.path(), &["inspect"], "");
+    assert!(said.contains("1 frozen, 1 closed"), "{said}");
+    let json = done(home.path(), &["inspect", "--json"], "");
+    let summary: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(summary["frozen_rooms"], 1);
+    assert_eq!(summary["closed_rooms"], 1);
+    assert_eq!(summary["top"][0]["mode"], "closed");
+}
+
+#[test]
 fn a_damaged_file_exits_with_5() {
     let home = directory();
     let rooms = ["a", "b"]

@@ -54,6 +54,7 @@ export class Server {
   async restart(...more) {
     // Tests send far more than a person may.
     const free = ["--listen", this.address ?? "127.0.0.1:0", "--reaction-rate", "0"];
+    if (!this.#arguments.includes("--no-admin")) free.push("--admin-changes-without-token");
     const args = [...free, ...this.#arguments, ...more];
     this.#process = spawn(binary, args, { cwd: this.#directory, stdio: ["ignore", "pipe", "inherit"] });
     this.admin = undefined;

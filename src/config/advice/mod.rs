@@ -46,6 +46,10 @@ pub(crate) fn admin_error(error: &AdminError) -> String {
     }
 }
 
+/// How an operator allows changes on an admin side without a token.
+pub(crate) const ADMIN_CHANGES: &str =
+    "start the server with --admin-token-file FILE, or with --admin-changes-without-token";
+
 /// Words for an admin side that is left out because its default address is in use.
 pub(crate) fn admin_left_out(address: &ListenAddress) -> String {
     format!("no admin side: {address} is in use; choose another address with --admin")
@@ -70,6 +74,10 @@ pub(crate) fn admin_turn_away(reason: &TurnAway) -> String {
         TurnAway::ConnectionLimit(_) => advise(
             format!("admin side: {reason}"),
             "see --admin-max-connections",
+        ),
+        TurnAway::AddressLimit(_) => advise(
+            format!("admin side: {reason}"),
+            "see --admin-max-connections-per-ip",
         ),
         _ => format!("admin side: {reason}"),
     }

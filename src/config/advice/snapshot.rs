@@ -112,6 +112,7 @@ fn store(error: &StoreError) -> String {
         StoreError::Full => "raise --snapshot-max-bytes, and restart".to_owned(),
         StoreError::Grow(source) | StoreError::Sync(source) => running_disk(source.kind()),
         StoreError::Late => CHECK_DISK.to_owned(),
+        StoreError::RoomRemoved => "try again".to_owned(),
         StoreError::TooManyKinds | StoreError::NameTooLong => {
             "use fewer kinds and shorter names".to_owned()
         }
@@ -187,7 +188,9 @@ pub(crate) fn tool_store_error(error: &StoreError) -> String {
         StoreError::Grow(source) | StoreError::Sync(source) => disk(source.kind()),
         StoreError::Late => CHECK_DISK,
         StoreError::TooManyRooms(_) | StoreError::Full => "use several files",
-        StoreError::TooManyKinds | StoreError::NameTooLong => "leave the room out",
+        StoreError::TooManyKinds | StoreError::NameTooLong | StoreError::RoomRemoved => {
+            "leave the room out"
+        }
     };
     format!("{error}; {advice}")
 }

@@ -22,8 +22,10 @@ pub struct Request<'b> {
     pub is_http_11: bool,
     /// Whether the connection stays open for another request (RFC 9112, section 9.3).
     pub keep_alive: bool,
-    /// Length of the body that follows, in bytes.
+    /// Length of the body that follows, in bytes; 0 if [`Request::is_chunked`].
     pub content_length: u64,
+    /// Whether the body that follows is chunked ([`super::chunked`]).
+    pub is_chunked: bool,
     /// The `Origin` field.
     pub origin: Option<&'b str>,
     /// The `Accept` field.
@@ -59,8 +61,8 @@ pub enum HeadError {
     /// The length of the body is unknown or contradictory (RFC 9112, section 6.3).
     #[error("the length of the body is not clear")]
     UnclearLength,
-    /// The body has a transfer coding (RFC 9112, section 6.1).
-    #[error("transfer codings are not supported; send Content-Length")]
+    /// The body has a transfer coding other than chunked, or several (RFC 9112, section 6.1).
+    #[error("the only supported transfer coding is chunked")]
     TransferCoding,
     /// The head has an `Expect` field (RFC 9110, section 10.1.1).
     #[error("expectations are not supported")]
@@ -73,7 +75,7 @@ impl HeadError {
         match self {
             Self::Malformed | Self::UnclearLength => 400,
             Self::TooLarge => 431,
-            Self::TransferCoding => 411,
+            Self::TransferCoding => 501,
             Self::Expectation => 417,
         }
     }
@@ -104,16 +106,17 @@ pub fn parse(
         ..Request::default()
     };
     let mut connection = ConnectionField::default();
-    let mut content_length = None;
+    let mut body = BodyFields::default();
     for header in parsed.headers.iter() {
-        request.read_field(header, &mut connection, &mut content_length)?;
+        request.read_field(header, &mut connection, &mut body)?;
     }
     // RFC 9112, section 3.2, requires exactly one Host field.
     let is_host = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("host");
     if request.is_http_11 && parsed.headers.iter().filter(is_host).count() != 1 {
         return Err(HeadError::Malformed);
     }
-    request.content_length = content_length.unwrap_or(0);
+    request.is_chunked = body.is_chunked(request.is_http_11)?;
+    request.content_length = body.content_length.unwrap_or(0);
     request.websocket.connection = connection.upgrade;
     request.keep_alive = if request.is_http_11 {
         !connection.close
@@ -128,6 +131,29 @@ struct ConnectionField {
     upgrade: bool,
     close: bool,
     keep_alive: bool,
+}
+
+/// The fields that say how long the body is.
+#[derive(Default)]
+struct BodyFields {
+    content_length: Option<u64>,
+    /// Number of `Transfer-Encoding` fields.
+    codings: u8,
+    /// Whether the last of them is `chunked`.
+    is_last_chunked: bool,
+}
+
+impl BodyFields {
+    /// Whether the body is chunked. A request with both fields, and a coding in HTTP/1.0, may be an
+    /// attempt to smuggle a request past a proxy (RFC 9112, section 6.1).
+    fn is_chunked(&self, is_http_11: bool) -> Result<bool, HeadError> {
+        match self.codings {
+            0 => Ok(false),
+            _ if self.content_length.is_some() || !is_http_11 => Err(HeadError::UnclearLength),
+            1 if self.is_last_chunked => Ok(true),
+            _ => Err(HeadError::TransferCoding),
+        }
+    }
 }
 
 impl<'b> Request<'b> {
@@ -152,7 +178,7 @@ impl<'b> Request<'b> {
         &mut self,
         header: &httparse::Header<'b>,
         connection: &mut ConnectionField,
-        content_length: &mut Option<u64>,
+        body: &mut BodyFields,
     ) -> Result<(), HeadError> {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         let text = std::str::from_utf8(header.value.trim_ascii());
@@ -174,12 +200,14 @@ impl<'b> Request<'b> {
             self.accepts_events |= lists_media_type(header.value, sse::MEDIA_TYPE);
         } else if is("content-length") {
             let length = text.ok().and_then(parse_length);
-            if length.is_none() || content_length.is_some_and(|known| Some(known) != length) {
+            let is_other = |known| Some(known) != length;
+            if length.is_none() || body.content_length.is_some_and(is_other) {
                 return Err(HeadError::UnclearLength);
             }
-            *content_length = length;
+            body.content_length = length;
         } else if is("transfer-encoding") {
-            return Err(HeadError::TransferCoding);
+            body.is_last_chunked = text.is_ok_and(|text| text.eq_ignore_ascii_case("chunked"));
+            body.codings = body.codings.saturating_add(1);
         } else if is("expect") {
             return Err(HeadError::Expectation);
         }
@@ -238,6 +266,7 @@ mod tests {
                 is_http_11: true,
                 keep_alive: true,
                 content_length: 0,
+                is_chunked: false,
                 origin: Some("https://a.example"),
                 accept: Some("*/*"),
                 accepts_events: false,
@@ -293,7 +322,27 @@ mod tests {
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Err(400));
         assert_eq!(get("Host: b\r\n"), Err(400));
         assert_eq!(get("Content-Length: \u{a0}3\r\n"), Err(400));
-        assert_eq!(get("Transfer-Encoding: chunked\r\n"), Err(411));
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        assert_eq!(get(chunked).err(), None);
+        assert_eq!(get("Transfer-Encoding: \tCHUNKED \r\n").err(), None);
+        for coding in [
+            "gzip",
+            "gzip, chunked",
+            "chunked, chunked",
+            "identity",
+            "",
+            "chunked;a",
+        ] {
+            let field = format!("Transfer-Encoding: {coding}\r\n");
+            assert_eq!(get(&field), Err(501), "{coding}");
+        }
+        assert_eq!(get(&chunked.repeat(2)), Err(501));
+        assert_eq!(get(&format!("{chunked}Content-Length: 3\r\n")), Err(400));
+        assert_eq!(get(&format!("Content-Length: 0\r\n{chunked}")), Err(400));
+        assert_eq!(
+            status(&format!("GET / HTTP/1.0\r\n{chunked}\r\n")),
+            Err(400)
+        );
         assert_eq!(get("Expect: 100-continue\r\n"), Err(417));
         assert_eq!(get(&"A: b\r\n".repeat(65)), Err(431));
         assert_eq!(get(&format!("A: {}\r\n", "b".repeat(9000))), Err(431));

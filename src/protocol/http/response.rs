@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use super::Origins;
+use super::chunked::ChunkedError;
 use super::request::{HeadError, Request};
 use super::sse;
 use super::upgrade::UpgradeError;
@@ -153,6 +154,12 @@ impl From<HeadError> for Response<'static> {
     }
 }
 
+impl From<ChunkedError> for Response<'static> {
+    fn from(error: ChunkedError) -> Self {
+        Self::text(error.status(), error.to_string().into_bytes())
+    }
+}
+
 impl From<UpgradeError> for Response<'static> {
     fn from(error: UpgradeError) -> Self {
         Self::text(error.status(), error.to_string().into_bytes())
@@ -187,15 +194,17 @@ pub(crate) fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
-        411 => "Length Required",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         503 => "Service Unavailable",
         507 => "Insufficient Storage",
         _ => "",

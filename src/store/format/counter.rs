@@ -14,7 +14,7 @@ pub(crate) struct CounterRecord {
     /// The counter's room.
     pub(crate) room: RoomId,
     /// Position of the kind among the kinds of the room.
-    pub(crate) ordinal: u8,
+    pub(crate) ordinal: u16,
     /// The kind.
     pub(crate) kind: String,
 }
@@ -29,14 +29,20 @@ pub(crate) enum Sealed {
 }
 
 /// Encodes a counter with a sealed `count`, or returns `None` if the kind is too long.
-pub fn encode_counter(room: RoomId, ordinal: u8, kind: &str, count: u64) -> Option<Cell> {
+pub fn encode_counter(room: RoomId, ordinal: u16, kind: &str, count: u64) -> Option<Cell> {
     if kind.len() > MAX_KIND_BYTES {
         return None;
     }
     let mut cell = Cell::default();
     put_bytes(kind.as_bytes(), &mut cell[NAME_WORD..]);
     cell[MARK_WORD] = with_checksum(0, room.cell().number());
-    let start = u32::from_le_bytes([CellTag::COUNTER_BYTE, kind.len() as u8, ordinal, 0]);
+    let [ordinal_low, ordinal_high] = ordinal.to_le_bytes();
+    let start = u32::from_le_bytes([
+        CellTag::COUNTER_BYTE,
+        kind.len() as u8,
+        ordinal_low,
+        ordinal_high,
+    ]);
     cell[COMMIT_WORD] = with_checksum(start, counter_checksum(start, &cell));
     cell[COUNT_WORD] = count;
     cell[SEALED_WORD] = count;
@@ -82,9 +88,9 @@ impl CounterCell {
     }
 
     /// Position of the counter's kind among the kinds of the room.
-    pub(crate) fn ordinal(&self) -> u8 {
-        let [_, _, ordinal, ..] = self.0[COMMIT_WORD].to_le_bytes();
-        ordinal
+    pub(crate) fn ordinal(&self) -> u16 {
+        let [_, _, low, high, ..] = self.0[COMMIT_WORD].to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
     fn kind_bytes(&self) -> u8 {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::words::{
-    ACTIVE_WORD, CLOSED_WORD, COMMIT_WORD, COUNT_WORD, DIGEST_WORD, LENGTH_WORD, MARK_WORD,
+    CLOSED_WORD, COMMIT_WORD, COUNT_WORD, DIGEST_WORD, LENGTH_WORD, MARK_WORD, STATE_WORD,
     WORD_BYTES,
 };
 
@@ -28,8 +28,8 @@ pub(crate) enum Damage {
     DuplicateRoom,
     /// The word that says whether a room was being reset.
     ResetMark,
-    /// The word that says when a room was last active.
-    LastActive,
+    /// The word that says which mode a room has, and when it was last active.
+    RoomState,
     /// A part of a name that belongs to no room.
     StrayName,
     /// The name of a kind.
@@ -55,7 +55,7 @@ impl Damage {
             Self::RoomName => "a room's name",
             Self::DuplicateRoom => "a second room with the same name",
             Self::ResetMark => "the mark of a room's reset",
-            Self::LastActive => "the time when a room was last active",
+            Self::RoomState => "the mode and age of a room",
             Self::StrayName => "a name without a room",
             Self::KindName => "a kind's name",
             Self::StrayCounter => "a counter without a room",
@@ -71,7 +71,7 @@ impl Damage {
             Self::ClosedMark => CLOSED_WORD,
             Self::DigestMark | Self::Digest => DIGEST_WORD,
             Self::ResetMark => MARK_WORD,
-            Self::LastActive => ACTIVE_WORD,
+            Self::RoomState => STATE_WORD,
             Self::Count => COUNT_WORD,
             Self::EndMissing
             | Self::CellType

@@ -26,16 +26,17 @@
 //!                1     u32 CRC over the same parts of this cell alone; u32 "RSET" while the
 //!                      counts of the room are to be set to zero, "ZERO" from then until the
 //!                      zeros are on the disk, otherwise zero
-//!                2     checked: when the room last counted something, in seconds since 1970;
-//!                      zero if never
+//!                2     checked: when the room last counted something, in seconds since 1970, or
+//!                      0 if never. Its meaning is the room's mode: open, frozen or closed. The
+//!                      whole word is zero in an open room that never counted anything
 //!                3     u16 bytes of the room's name; zero
 //!                4-7   name of the party, then of the room: UTF-8, padded with zeros; they go on
 //!                      in words 1-7 of the following cells
 //! continuation   0     u8 'C'; zero
 //!                1-7   more of the names
 //!
-//! counter        0     u8 'K'; u8 bytes of the kind; u8 ordinal; u8 zero; u32 CRC over the low
-//!                      half of this word, the cell of the room and the kind
+//! counter        0     u8 'K'; u8 bytes of the kind; u16 ordinal; u32 CRC over the low half of
+//!                      this word, the cell of the room and the kind
 //!                1     u32 CRC over words 0 and 3; u32 cell of the room
 //!                2     the count: the only word that reactors change
 //!                3     sealed copy of the count
@@ -49,8 +50,9 @@
 //! appendix B.4) over whole words; a u32 is extended to a word with zeros.
 //!
 //! A *checked* word holds a value u32, and a CRC u32 over three words: the word's meaning (8
-//! bytes of text: `closed  `, `length  `, `digest  `, `active  `), the value, and its owner (word
-//! 3 of the header, or word 0 of the room). So it changes as one.
+//! bytes of text: `closed  `, `length  `, `digest  `, or a room's mode: `active  ` for open,
+//! `frozen  `, `shut    ` for closed), the value, and its owner (word 3 of the header, or word 0 of
+//! the room). So it changes as one.
 //!
 //! The *digest* begins with the number of cells in use, and is extended by each cell from 64 up to
 //! there: by words 0 to 2 of rooms and counters, and by word 0 of other cells.
@@ -70,8 +72,9 @@
 //! - When the machine loses power, each sector (512 bytes) of the file may be old or new. Cells
 //!   don't cross sectors, so only a room's record of several cells can be torn: its first cell is
 //!   whole, and a later one is still free. Such a record was never synced, and is left out. So are
-//!   counters without a room, continuations without a room, and the older of two rooms with the
-//!   same name if one of them had just been removed. Anything else is damage, here too.
+//!   counters without a room, continuations without a room, the older of two rooms with the same
+//!   name, and one of two counters of a room with the same kind or ordinal, if one of the two had
+//!   just been removed. Anything else is damage, here too.
 //!
 //! A reader refuses a version that it does not know. A change that readers of this version would
 //! misunderstand needs a new version.
@@ -80,7 +83,7 @@
 //! Lower lines use upper lines only.
 //! - `units`: cells, pages and their numbers. `words`: which word holds what. `checked`, `text`,
 //!   `tag`: parts of records.
-//! - `damage`: what can be wrong.
+//! - `damage`: what can be wrong. `mode`: what changes about a room.
 //! - `header`, `counter`, `room`: each with an encoder, a view of a copied cell, and a view of the
 //!   cell in place.
 //! - `record`: what a cell holds.
@@ -89,6 +92,7 @@ mod checked;
 mod counter;
 mod damage;
 mod header;
+mod mode;
 mod record;
 mod room;
 mod tag;
@@ -103,9 +107,11 @@ pub use header::HeaderError;
 pub(crate) use header::{
     HeaderCell, HeaderExtensionCell, HeaderWords, OWNER_OFFSET, encode_header,
 };
+pub use mode::RoomMode;
+pub(crate) use mode::RoomState;
 pub(crate) use record::{Record, decode, extend_digest};
 pub use room::encode_room;
-pub(crate) use room::{Resetting, RoomCell, RoomRecord, RoomWords, stamp_active};
+pub(crate) use room::{Resetting, RoomCell, RoomRecord, RoomWords, stamp_state};
 pub(crate) use tag::CellTag;
 pub(crate) use units::{
     AtomicCell, AtomicCounterId, CELL_BYTES, CounterId, HEADER_CELLS, Home, MAX_KIND_BYTES,

@@ -2,15 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::checked::{checked, checksum, halves, read_checked, with_checksum};
+use super::checked::{checksum, halves, with_checksum};
 use super::counter::{CounterCell, Sealed};
 use super::damage::{Damage, Fault};
+use super::mode::RoomState;
 use super::tag::CellTag;
 use super::text::{bytes_of, put_bytes};
 use super::units::{AtomicCell, Cell, MAX_NAME_BYTES};
-use super::words::{ACTIVE_WORD, COMMIT_WORD, MARK_WORD, NAME_WORD, ROOM_BYTES_WORD};
+use super::words::{COMMIT_WORD, MARK_WORD, NAME_WORD, ROOM_BYTES_WORD, STATE_WORD};
 
-const ACTIVE: u64 = u64::from_le_bytes(*b"active  ");
 /// High half of a room's mark while its counts are to be set to zero.
 const TO_BE_ZERO: u32 = u32::from_le_bytes(*b"RSET");
 /// High half of a room's mark while its counts are zero, but perhaps not on the disk.
@@ -75,9 +75,9 @@ pub(super) fn write_checksums(cells: &mut [Cell], start: u32) {
     cells[0][COMMIT_WORD] = with_checksum(start, room_checksum(start, cells));
 }
 
-/// Writes into the first cell of a new record when the room was active, in seconds since 1970.
-pub(crate) fn stamp_active(head: &mut Cell, unix_seconds: u32) {
-    head[ACTIVE_WORD] = RoomCell(*head).active_mark(unix_seconds);
+/// Writes the state of a room into the first cell of its new record.
+pub(crate) fn stamp_state(head: &mut Cell, state: RoomState) {
+    head[STATE_WORD] = state.encode(head[COMMIT_WORD]);
 }
 
 /// Decodes the record that begins with `head`; `read` returns the cell at an offset from it.
@@ -171,14 +171,9 @@ impl RoomCell {
         u32::from(cells)
     }
 
-    /// When the room last counted something, in seconds since 1970; `None` if never.
-    pub(crate) fn active(&self) -> Result<Option<u32>, Damage> {
-        read_checked(self.0[ACTIVE_WORD], ACTIVE, self.0[COMMIT_WORD])
-            .map_err(|_| Damage::LastActive)
-    }
-
-    fn active_mark(&self, unix_seconds: u32) -> u64 {
-        checked(unix_seconds, ACTIVE, self.0[COMMIT_WORD])
+    /// The room's mode, and when it was last active.
+    pub(crate) fn state(&self) -> Result<RoomState, Damage> {
+        RoomState::decode(self.0[STATE_WORD], self.0[COMMIT_WORD])
     }
 
     /// How far the reset of the room had come.
@@ -201,9 +196,19 @@ impl<'m> RoomWords<'m> {
         Self(cell)
     }
 
-    /// Writes when the room was active, in seconds since 1970. `copy` is a copy of the cell.
-    pub(crate) fn set_active(&self, copy: &RoomCell, unix_seconds: u32) {
-        self.0[ACTIVE_WORD].store(copy.active_mark(unix_seconds), Ordering::Relaxed);
+    /// Changes the state of the room, if the cell is a room's and `change` returns another state.
+    /// Several threads may do so at once: none undoes what another has changed. Returns whether
+    /// the state was changed.
+    pub(crate) fn update_state(&self, change: impl Fn(RoomState) -> Option<RoomState>) -> bool {
+        let owner = self.0[COMMIT_WORD].load(Ordering::Acquire);
+        if CellTag::of_word(owner) != CellTag::Room {
+            return false;
+        }
+        let updated = self.0[STATE_WORD].fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+            let state = RoomState::decode(word, owner).unwrap_or_default();
+            change(state).map(|changed| changed.encode(owner))
+        });
+        updated.is_ok()
     }
 
     /// Writes how far the reset of the room has come.

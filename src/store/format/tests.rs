@@ -12,6 +12,10 @@ fn decode_all(cells: &[Cell]) -> Result<Record, Fault> {
     decode(&cells[0], |offset| cells.get(offset as usize).copied())
 }
 
+fn any_mode() -> impl Strategy<Value = RoomMode> {
+    prop::sample::select(vec![RoomMode::Open, RoomMode::Frozen, RoomMode::Closed])
+}
+
 proptest! {
     #[test]
     fn a_room_survives_encoding(party in "\\PC{0,30}", room in "\\PC{0,300}") {
@@ -21,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn a_counter_survives_encoding(room: u32, ordinal: u8, kind in "[a-z❤]{0,10}", count: u64) {
+    fn a_counter_survives_encoding(room: u32, ordinal: u16, kind in "[a-z❤]{0,10}", count: u64) {
         let room = RoomId::at(CellId::new(room));
         let cell = encode_counter(room, ordinal, &kind, count).unwrap();
         let expected = CounterRecord { room, ordinal, kind };
@@ -31,13 +35,17 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_of_a_room_is_found(bit in 0usize..1024, room in "\\PC{40,56}") {
+    fn a_flipped_bit_of_a_room_is_found(
+        bit in 0usize..1024,
+        room in "\\PC{40,56}",
+        mode in any_mode(),
+    ) {
         let mut cells = encode_room("main", &room).unwrap();
         prop_assume!(bit < cells.len() * 512);
-        stamp_active(&mut cells[0], 1_800_000_000);
+        stamp_state(&mut cells[0], RoomState { mode, active: Some(1_800_000_000) });
         cells[bit / 512][bit % 512 / 64] ^= 1 << (bit % 64);
         let is_whole = matches!(decode_all(&cells), Ok(Record::Room(_)))
-            && RoomCell::new(cells[0]).active().is_ok()
+            && RoomCell::new(cells[0]).state().is_ok()
             && RoomCell::new(cells[0]).resetting().is_ok();
         prop_assert!(!is_whole, "{bit}");
         prop_assert!(decode_all(&cells) != Err(Fault::Torn), "{bit}");
@@ -50,6 +58,15 @@ proptest! {
         let is_whole = matches!(decode_all(&[cell]), Ok(Record::Counter(_)))
             && CounterCell::new(cell).is_sealed();
         prop_assert!(!is_whole, "{bit}");
+    }
+
+    #[test]
+    fn a_rooms_state_survives_encoding(mode in any_mode(), active in 1u32.., is_known: bool) {
+        let mut cells = encode_room("main", "talk").unwrap();
+        let state = RoomState { mode, active: is_known.then_some(active) };
+        stamp_state(&mut cells[0], state);
+        prop_assert_eq!(RoomCell::new(cells[0]).state(), Ok(state));
+        prop_assert!(decode_all(&cells).is_ok());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) const MARK_WORD: usize = 1;
 pub(super) const NAME_WORD: usize = 4;
 
 // Rooms.
-pub(super) const ACTIVE_WORD: usize = 2;
+pub(super) const STATE_WORD: usize = 2;
 pub(super) const ROOM_BYTES_WORD: usize = 3;
 
 // Counters.

@@ -73,6 +73,21 @@ impl Switches {
         (begins, answer)
     }
 
+    /// Makes the disk full.
+    pub(super) fn fill_up(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes space on the disk again.
+    pub(super) fn make_space(&self) {
+        self.is_full.store(false, Ordering::SeqCst);
+    }
+
+    /// Forgets which cells have been synced.
+    pub(super) fn forget_syncs(&self) {
+        self.synced.lock().unwrap().clear();
+    }
+
     /// What a disk that held `image` holds after all syncs of a page cache that holds `now`.
     pub(super) fn on_disk(&self, mut image: Vec<u8>, now: &[u8]) -> Vec<u8> {
         image.resize(now.len(), 0);
@@ -119,7 +134,7 @@ pub(super) fn open_bytes(path: &Path, bytes: &[u8]) -> Result<(Store, OpenReport
 }
 
 /// Adds rooms until the file has no space for one. Returns that room, and the number of rooms.
-fn fill(store: &Store) -> (RoomId, usize) {
+pub(super) fn fill(store: &Store) -> (RoomId, usize) {
     for number in 0.. {
         let room = store
             .room_or_create("main", &format!("room {number}"))
@@ -138,7 +153,7 @@ fn new_counts_are_kept_in_memory_until_the_file_can_grow() {
     let path = directory.path().join("counts");
     let rooms = {
         let (store, disk) = open_switched(&path);
-        disk.is_full.store(true, Ordering::SeqCst);
+        disk.fill_up();
         let (last, rooms) = fill(&store);
         assert!(matches!(store.grow_ahead(), Err(StoreError::Grow(_))));
         // A new kind in a room that is in the file, and one in a room that is not.
@@ -161,7 +176,7 @@ fn new_counts_are_kept_in_memory_until_the_file_can_grow() {
                     scope.spawn(move || (0..10_000).for_each(|_| counter.add(1)))
                 })
                 .collect();
-            disk.is_full.store(false, Ordering::SeqCst);
+            disk.make_space();
             store.grow_ahead().unwrap();
             adders.into_iter().for_each(|it| it.join().unwrap());
             counter.get()
@@ -191,7 +206,7 @@ fn overflow_has_a_limit_and_its_loss_is_reported() {
     let directory = directory();
     let path = directory.path().join("counts");
     let (store, disk) = open_switched(&path);
-    disk.is_full.store(true, Ordering::SeqCst);
+    disk.fill_up();
     fill(&store);
     let refused = (0..).find_map(|n| store.room_or_create("main", &format!("more {n}")).err());
     assert!(matches!(refused, Some(StoreError::Late)), "{refused:?}");
@@ -208,7 +223,7 @@ fn a_failed_flush_is_repeated_in_full() {
     let room = store.room_or_create("main", "talk").unwrap();
     let counter = store.counter_of(room, "love").unwrap();
     store.flush().unwrap();
-    disk.synced.lock().unwrap().clear();
+    disk.forget_syncs();
     disk.loses_writes.store(true, Ordering::SeqCst);
     counter.add(3);
     assert_eq!(store.flush().unwrap_err().raw_os_error(), Some(5));
@@ -355,7 +370,7 @@ fn only_changed_pages_are_synced() {
         counters.push(store.counter_of(room, "love").unwrap());
     }
     store.flush().unwrap();
-    disk.synced.lock().unwrap().clear();
+    disk.forget_syncs();
     counters[1000].add(1);
     store.flush().unwrap();
     let cell = counters[1000].id().cell();
@@ -395,7 +410,7 @@ fn after_a_failed_sync_even_the_next_process_writes_all() {
     fs::write(&path, killed).unwrap();
     let (store, disk) = open_switched(&path);
     everything(&store, &disk);
-    disk.synced.lock().unwrap().clear();
+    disk.forget_syncs();
     store.room_or_create("main", "newer").unwrap();
     store.flush().unwrap();
     let synced = disk.synced.lock().unwrap().clone();
@@ -415,7 +430,7 @@ fn after_a_failed_sync_of_the_length_all_is_written_again() {
     store.room_or_create("main", "new").unwrap();
     disk.fails_file_sync.store(true, Ordering::SeqCst);
     assert!(store.flush().is_err());
-    disk.synced.lock().unwrap().clear();
+    disk.forget_syncs();
     store.flush().unwrap();
     let synced = disk.synced.lock().unwrap().clone();
     assert!(

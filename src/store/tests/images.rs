@@ -147,6 +147,7 @@ fn closed(path: &Path) -> All {
             .add(&RoomContents {
                 party: "main".to_owned(),
                 room: room.to_owned(),
+                mode: RoomMode::default(),
                 active: None,
                 counts: counts.collect(),
             })

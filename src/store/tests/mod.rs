@@ -4,6 +4,7 @@ mod faults;
 mod images;
 mod model;
 mod removal;
+mod retired;
 
 use std::path::Path;
 

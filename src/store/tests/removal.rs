@@ -10,7 +10,7 @@ use super::*;
 
 const LATER: u32 = u32::MAX;
 
-fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
+pub(super) fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
     let id = store.room_or_create("main", room).unwrap();
     for (kind, count) in kinds {
         store.counter_of(id, kind).unwrap().add(*count);
@@ -18,7 +18,7 @@ fn add(store: &Store, room: &str, kinds: &[(&str, u64)]) -> RoomId {
     id
 }
 
-fn owned(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+pub(super) fn owned(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
     let owned = counts
         .iter()
         .map(|(kind, count)| ((*kind).to_owned(), *count));
@@ -42,7 +42,7 @@ const KINDS: [(&str, u64); 12] = [
 ];
 
 /// What a disk may hold on the way from each image to the next, and the last image.
-fn torn(images: &[Vec<u8>]) -> impl Iterator<Item = (usize, Vec<u8>)> {
+pub(super) fn torn(images: &[Vec<u8>]) -> impl Iterator<Item = (usize, Vec<u8>)> {
     let between = images.windows(2).enumerate().flat_map(|(number, pair)| {
         (0..200_u64).map(move |seed| {
             // The bits of the seed, spread: each sector is old or new.
@@ -176,7 +176,10 @@ fn a_room_removed_and_created_again_is_not_damage() {
         add(&store, &format!("other {other}"), &[("love", 1)]);
     }
     store.flush().unwrap();
-    seal::set_active(&store.space, talk, 1);
+    store.space.update_state(talk, |state| {
+        let active = Some(1);
+        Some(format::RoomState { active, ..state })
+    });
     let before = fs::read(&path).unwrap();
     // Another process reads the file while the room is removed.
     let is_done = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-/** The table of rooms: search, sort, reset and close. */
+/** The table of rooms: search, sort, and what an operator does to a room. */
 
 const INTERVAL_MS = 2000;
 const PAGE = 50;
@@ -7,6 +7,44 @@ const MOST = 500;
 const KINDS = 8;
 const whole = new Intl.NumberFormat();
 const rate = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+
+/** What an operator does to a room. A room can't be put into the mode that it is in (`mode`). */
+const ACTIONS = {
+  reset: {
+    label: "Reset",
+    text: (_, reactions) => `This sets its ${reactions} reactions to zero for everyone. It can't be undone.`,
+    yes: "Reset the counts",
+    done: " is reset",
+  },
+  open: {
+    label: "Open",
+    mode: "open",
+    text: () => "This lets everyone join and react again.",
+    yes: "Open the room",
+    done: " is open",
+  },
+  freeze: {
+    label: "Freeze",
+    mode: "frozen",
+    text: (people) => `This lets its ${people} see the counts, but counts no reactions until you open it.`,
+    yes: "Freeze the room",
+    done: " is frozen",
+  },
+  close: {
+    label: "Close",
+    mode: "closed",
+    text: (people) => `This disconnects its ${people}. Nobody can join until you open it. The counts are kept.`,
+    yes: "Close the room",
+    done: " is closed",
+  },
+  remove: {
+    label: "Remove",
+    text: (people, reactions) =>
+      `This removes the room with its ${reactions} reactions and disconnects its ${people}. It can't be undone.`,
+    yes: "Remove the room",
+    done: " is removed",
+  },
+};
 
 const $ = (selector) => document.querySelector(selector);
 
@@ -113,6 +151,9 @@ export class Rooms {
     });
     if (counts.length > KINDS) parts.push(`+ ${counts.length - KINDS}`);
     kinds.firstChild.replaceChildren(...parts);
+    row.dataset.mode = room.mode;
+    for (const button of row.querySelectorAll("[data-action]"))
+      button.hidden = ACTIONS[button.dataset.action].mode === room.mode;
     row.room = room;
     return row;
   }
@@ -127,9 +168,10 @@ export class Rooms {
     const cells = [1, 2, 3, 4, 5].map(() => document.createElement("td"));
     cells[3].append(Object.assign(document.createElement("div"), { className: "kinds" }));
     cells[4].className = "actions";
-    for (const action of ["reset", "close"]) {
+    for (const action of Object.keys(ACTIONS)) {
       const button = document.createElement("button");
-      button.textContent = action === "reset" ? "Reset" : "Close";
+      button.textContent = ACTIONS[action].label;
+      button.dataset.action = action;
       button.setAttribute("aria-label", `${button.textContent} ${room.party}/${room.room}`);
       button.addEventListener("click", () => this.#confirm(action, row.room));
       cells[4].append(button);
@@ -139,13 +181,11 @@ export class Rooms {
   }
 
   #confirm(action, { party, room, members, reactions }) {
-    const isReset = action === "reset";
     const people = members === 1 ? "1 member" : `${whole.format(members)} members`;
-    $("#confirm-title").replaceChildren(isReset ? "Reset " : "Close ", isolated(`${party}/${room}`), "?");
-    $("#confirm-text").textContent = isReset
-      ? `This sets its ${whole.format(reactions)} reactions to zero for everyone. It can't be undone.`
-      : `This disconnects its ${people}. The counts are kept, and clients can join again.`;
-    $("#confirm-yes").textContent = isReset ? "Reset the counts" : "Close the room";
+    const { label, text, yes } = ACTIONS[action];
+    $("#confirm-title").replaceChildren(`${label} `, isolated(`${party}/${room}`), "?");
+    $("#confirm-text").textContent = text(people, whole.format(reactions));
+    $("#confirm-yes").textContent = yes;
     this.#dialog.returnValue = "no";
     this.#dialog.onclose = () => {
       if (this.#dialog.returnValue === "yes") this.#act(action, party, room);
@@ -155,7 +195,7 @@ export class Rooms {
 
   async #act(action, party, room) {
     const path = `/rooms/${encodeURIComponent(party)}/${encodeURIComponent(room)}/${action}`;
-    const done = action === "reset" ? " is reset" : " is closed";
+    const { done } = ACTIONS[action];
     const name = isolated(`${party}/${room}`);
     try {
       const response = await fetch(path, { method: "POST", headers: { "X-Ovation": "1" } });

@@ -1,6 +1,7 @@
 //! The admin side of a server, as an operator or a monitoring system asks it.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -16,6 +17,13 @@ impl AdminSide {
     /// Starts a server whose admin side listens on a free port.
     pub(crate) fn start(arguments: &[&str]) -> (Server, Self) {
         let server = Server::start(&[&["--admin", "127.0.0.1:0"], arguments].concat());
+        let admin = Self::of(&server);
+        (server, admin)
+    }
+
+    /// Starts a server whose snapshot is in `home`, with an admin side on a free port.
+    pub(crate) fn start_in(home: &Path, arguments: &[&str]) -> (Server, Self) {
+        let server = Server::start_in(home, &[&["--admin", "127.0.0.1:0"], arguments].concat());
         let admin = Self::of(&server);
         (server, admin)
     }

@@ -9,6 +9,7 @@ mod server;
 mod tool;
 mod wire;
 
+use std::net::{IpAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,15 @@ pub(crate) fn skip(why: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+}
+
+/// This machine's address to others, if it has one.
+pub(crate) fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Connecting a datagram socket sends nothing.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// Raises this process's limit on open files to the hard limit.

@@ -63,10 +63,11 @@ fn clean(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// Adds a free port to listen on, and turns the admin side and the limit on reactions off, unless
-/// the test chooses otherwise.
+/// Adds a free port to listen on, turns the admin side and the limit on reactions off, and allows
+/// changes without a token, unless the test chooses otherwise.
 fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
+    command.env("OVATION_ADMIN_CHANGES_WITHOUT_TOKEN", "true");
     if !arguments.contains(&"--reaction-rate") {
         command.args(["--reaction-rate", "0"]);
     }
@@ -108,11 +109,31 @@ impl Server {
 
     /// Starts a server under a `ulimit` of the shell, such as `-n 64`.
     pub(crate) fn start_limited(limit: &str, arguments: &[&str]) -> Self {
+        Self::start_limited_with_stderr(limit, Stdio::piped(), arguments)
+    }
+
+    /// Starts a server under a `ulimit` of the shell, whose standard error goes to `stderr`.
+    pub(crate) fn start_limited_with_stderr(
+        limit: &str,
+        stderr: impl Into<Stdio>,
+        arguments: &[&str],
+    ) -> Self {
         let own = directory();
         let mut shell = clean(Command::new("sh"), own.path());
+        shell.stderr(stderr);
         let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, OVATION]);
         let mut server = Self::launch(with_arguments(shell, arguments), own.path());
+        server._own_directory = Some(own);
+        server
+    }
+
+    /// Starts a server whose standard error goes to `stderr`, so that [`Server::log`] stays empty.
+    pub(crate) fn start_with_stderr(stderr: impl Into<Stdio>, arguments: &[&str]) -> Self {
+        let own = directory();
+        let mut command = with_arguments(clean_command(own.path()), arguments);
+        command.stderr(stderr);
+        let mut server = Self::launch(command, own.path());
         server._own_directory = Some(own);
         server
     }
@@ -150,8 +171,8 @@ impl Server {
     fn try_launch(mut command: Command, directory: &Path) -> Result<Self, String> {
         let mut child = command.spawn().expect("the binary can be run");
         let log = Arc::new(Mutex::new(String::new()));
-        let stderr = child.stderr.take().expect("it is piped");
-        let follower = follow(stderr, Arc::clone(&log));
+        let stderr = child.stderr.take();
+        let follower = stderr.map(|stderr| follow(stderr, Arc::clone(&log)));
         let stdout = child.stdout.take().expect("it is piped");
         let (sender, lines) = channel();
         // From now on, dropping the server ends the process.
@@ -160,7 +181,7 @@ impl Server {
             addresses: Vec::new(),
             lines: Mutex::new(lines),
             log,
-            follower: Some(follower),
+            follower,
             directory: directory.to_owned(),
             _own_directory: None,
         };
