@@ -157,7 +157,7 @@ test("the number of hearts in the air is limited", async (context) => {
   const server = await Server.start(context);
   const page = await live(await open(context, browser, server.url()));
   const most = await page.evaluate(async () => {
-    const { Sky } = await import("/pages/hearts.js");
+    const { Sky } = await import("/ovation-extras.js");
     const sky = new Sky(document.getElementById("sky"));
     let most = 0;
     for (let frame = 0; frame < 90; frame++) {

@@ -6,7 +6,7 @@
 /** Smallest text on the stage, in pixels. Text that is still too long ends with an ellipsis. */
 const SMALLEST_PX = 9;
 /** The narrowest and the widest tile, as width divided by height. Words need wider tiles. */
-const SHAPES = { picture: [0.9, 1], word: [1.3, 2.4], overlay: [1.7, 2.4] };
+const SHAPES = { picture: [0.9, 1], word: [1.3, 2.4], overlay: [1.8, 3] };
 
 /**
  * The number of columns that makes tiles largest.
@@ -38,8 +38,10 @@ function arrange(box, shape) {
   const style = getComputedStyle(box);
   const gap = parseFloat(style.columnGap) || 0;
   const padding = shape ? 0 : parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
-  const width = box.clientWidth - padding;
-  const height = box.clientHeight;
+  const space = box.getBoundingClientRect();
+  // Browsers round, and a row that is a little too wide breaks.
+  const width = Math.floor(space.width - padding) - 1;
+  const height = Math.floor(space.height);
   const set = (name, value) => box.style.setProperty(name, value);
   // Rows of equal length look better than full rows and a rest.
   const balance = (most) => Math.ceil(count / Math.ceil(count / most));

@@ -1,8 +1,10 @@
 /** The page of a room: its buttons, its counts, and the reactions that rise over them. */
 
 import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, isWord, picture, shownKinds } from "/ovation.js";
-import { Sky } from "/pages/hearts.js";
-import { Layout } from "/pages/layout.js";
+import { Sky } from "/ovation-extras.js";
+import { at, make } from "./dom.js";
+import { Layout } from "./layout.js";
+import { say, watchState } from "./status.js";
 
 /** Maximum number of other kinds to show. */
 const MAX_OTHERS = 12;
@@ -11,28 +13,24 @@ const MANY_KINDS = 12;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
-/** The notice about kept taps waits until the taps pause for this long. */
-const NOTICE_AFTER_MS = 500;
-/** HTTP status for a room name that is too long. */
-const TOO_LONG = 414;
+/** Maximum length of a title, in characters. */
+const MAX_TITLE = 150;
+/** Longest address in a QR code that also has the title. A larger code is harder to read from afar. */
+const MAX_CODE_BYTES = 106;
 /** Reactions per second at which the room glows most. */
 const HOTTEST_PER_SECOND = 500;
 
 /** What rises for a kind: a spark for words and, on the stage, for unknown kinds. */
 const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
-const at = (id) => document.getElementById(id);
-const make = (name, className, ...children) => {
-  const element = document.createElement(name);
-  element.className = className;
-  element.append(...children);
-  return element;
-};
-
 const query = new URLSearchParams(location.search);
 const view = ["stage", "overlay"].find((it) => it === query.get("view")) ?? "room";
 const isStage = view !== "room";
 const name = roomName();
+const title = query.get("title")?.replace(/[\s\p{Cc}]+/gu, " ").trim().slice(0, MAX_TITLE) || undefined;
+const root = document.documentElement;
+root.dataset.view = view;
+if (["light", "dark"].includes(query.get("theme"))) root.dataset.theme = query.get("theme");
 const { party } = document.body.dataset;
 const room = new OvationRoom({
   room: name,
@@ -213,60 +211,12 @@ function cool() {
 
 // The state of the connection.
 
-const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused", closed: "Closed" };
-
-room.addEventListener("state", ({ detail: { state, queued, transport, reason } }) => {
-  at("state").dataset.state = state;
-  turn(state === "refused" || state === "closed");
-  if (state !== "open") at("here").textContent = "";
-  const words = state === "open" && transport === "sse" ? "Live (without WebSocket)" : WORDS[state];
-  if (at("state-text").textContent !== words) at("state-text").textContent = words;
-  const kept = queued === 1 ? "1 tap is saved and will be sent" : `${queued} taps are saved and will be sent`;
-  if (state === "closed") say(reason ?? "This room is closed. Thank you for being here.");
-  else if (state === "refused") say(`The server refused this page${reason ? ` (${reason})` : ""}. The page will try again in a few minutes.`);
-  else if (state !== "open" && queued) say(`You are disconnected. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
-  else if (state === "waiting") say("Connection lost. Reconnecting…");
-  else if (state === "open") {
-    if (at("notice").textContent) at("summary").textContent = "You are back online.";
-    say("");
-  }
-  if (state === "open") isKnown = true;
-  else if (state === "waiting" && !isKnown) ask();
-});
-
-/** Turns the buttons off, or on again. */
-function turn(off) {
+watchState(room, `/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`, (off) => {
   if (isOff === off) return;
   isOff = off;
   for (const { tile } of tiles.values()) tile.disabled = off;
   show();
-}
-
-let saying;
-
-/** Shows a notice, which screen readers announce. `afterMs` delays it until the last of several. */
-function say(words, afterMs = 0) {
-  clearTimeout(saying);
-  const now = () => {
-    saying = undefined;
-    if (at("notice").textContent !== words) at("notice").textContent = words;
-  };
-  if (afterMs) saying = setTimeout(now, afterMs);
-  else now();
-}
-
-/** Whether the room has been open, or the reason why not is known. */
-let isKnown = false;
-
-/** A browser doesn't report why a connection fails. Checks whether the room name is the reason. */
-async function ask() {
-  isKnown = true;
-  const { status } = await fetch(`/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`).catch(() => ({ status: 0 }));
-  isKnown = status > 0;
-  if (status !== TOO_LONG) return;
-  room.close();
-  say("The name of this room is too long. Use a shorter name.");
-}
+});
 
 room.addEventListener("here", ({ detail: here }) => {
   at("here").textContent = here === 1 ? "1 person here" : `${exact.format(here)} people here`;
@@ -279,32 +229,54 @@ setInterval(() => {
   at("summary").textContent = `${exact.format(total)} reactions in this room. ${at("here").textContent}`;
 }, SUMMARY_EVERY_MS);
 
-// The room's name and its links.
+// The room's name and its links. The links keep the title and the theme.
 
 const address = new URL(`/r/${encodeURIComponent(name)}`, location.href);
-document.documentElement.dataset.view = view;
-document.title = `${name} · Ovation`;
-at("room").textContent = name;
+const linked = new URL(address);
+if (title) linked.searchParams.set("title", title);
+if (query.has("theme")) linked.searchParams.set("theme", query.get("theme"));
+document.title = `${title ?? name} · ${document.body.dataset.site}`;
+at("room").textContent = title ?? name;
 at("join-address").append(address.host, make("wbr", ""), `/r/${name.replace(/[/\\?#%]/g, encodeURIComponent)}`);
 at("react").ariaLabel = isStage ? "Reactions" : "React";
-at("second").href = address.href;
-at("stage").href = `${address.href}?view=stage`;
+at("second").href = linked.href;
+linked.searchParams.set("view", "stage");
+at("stage").href = linked.href;
+linked.searchParams.delete("view");
+if (view === "stage" && query.get("qr") !== "off") showCode();
+
+/** Shows a QR code with the address, if the window has the space for one. */
+async function showCode() {
+  const hasSpace = matchMedia("(min-height: 24.01rem) and (min-width: 18rem)");
+  const follow = () => {
+    root.toggleAttribute("data-qr", hasSpace.matches);
+    layout.refresh();
+  };
+  hasSpace.addEventListener("change", follow);
+  follow();
+  const { qrPicture } = await import("/pages/qr.js");
+  const picture = qrPicture(linked.href.length <= MAX_CODE_BYTES ? linked.href : address.href);
+  if (picture) return at("qr").append(picture);
+  hasSpace.removeEventListener("change", follow);
+  root.removeAttribute("data-qr");
+}
+
 at("second").addEventListener("click", (event) => {
   event.preventDefault();
-  open(address.href, "_blank", "popup,noopener,width=430,height=820");
+  open(linked.href, "_blank", "popup,noopener,width=430,height=820");
 });
 at("share").addEventListener("click", share);
 
 async function share() {
   if (navigator.share && matchMedia("(pointer: coarse)").matches) {
     // The viewer may dismiss the sheet.
-    await navigator.share({ title: document.title, url: address.href }).catch(() => {});
+    await navigator.share({ title: document.title, url: linked.href }).catch(() => {});
     return;
   }
   const link = at("link");
-  link.value = address.href;
+  link.value = linked.href;
   try {
-    await navigator.clipboard.writeText(address.href);
+    await navigator.clipboard.writeText(linked.href);
   } catch {
     // Without TLS there is no clipboard, so the address is shown to be copied by hand.
     link.hidden = false;

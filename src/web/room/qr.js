@@ -19,6 +19,8 @@ const LEVELS = [
 /** Largest version with level M. A code with more modules is hard to read from the back of a hall. */
 const LAST_OF_M = 10;
 const LAST = 25;
+/** Width of the light margin, in modules. */
+const MARGIN = 4;
 
 const MASKS = [
   (x, y) => (x + y) % 2,
@@ -42,6 +44,22 @@ export function qrRows(text) {
   base.place(interleave(withCorrection(bytes, version, level)));
   const codes = MASKS.map((mask, number) => base.masked(mask, (level.bits << 3) | number));
   return codes.reduce((best, code) => (code.penalty() < best.penalty() ? code : best)).rows;
+}
+
+/** The code as a picture, with the margin that readers need. @param {string} text */
+export function qrPicture(text) {
+  const rows = qrRows(text);
+  if (!rows) return undefined;
+  const make = (name, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const size = rows.length + 2 * MARGIN;
+  const path = rows.map((row, y) => row.map((dark, x) => (dark ? `M${x + MARGIN} ${y + MARGIN}h1v1h-1z` : "")).join("")).join("");
+  const picture = make("svg", { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": `QR code of ${text}`, "shape-rendering": "crispEdges" });
+  picture.append(make("path", { d: path, fill: "#000" }));
+  return picture;
 }
 
 /** Number of bits of length. */
