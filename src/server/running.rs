@@ -157,6 +157,7 @@ fn shared(
         kinds: rooms.kinds.as_deref(),
         party: rooms.parties.first().map_or("main", String::as_str),
         max_kind_bytes: limits.max_kind_bytes,
+        brand: args.pages.brand(),
     };
     Shared {
         table: RoomTable::new(Arc::clone(store), room_limits),

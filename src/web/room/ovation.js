@@ -1,7 +1,5 @@
 /**
- * Ovation's client: a room with live counts, and a row of reaction buttons for any page.
- *
- * Use `new OvationRoom({ room: "talk-1" })` or `<ovation-reactions room="talk-1">`.
+ * Ovation's client: a room with live counts. Use `new OvationRoom({ room: "talk-1" })`.
  *
  * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} RoomState
  *   `waiting`: disconnected; will retry soon. `refused`: turned away; see `reason`. `closed`: closed by
@@ -22,9 +20,6 @@
  *   receive the number of members. `token`: an access token, or a function that fetches one each time
  *   the client connects.
  */
-
-/** Kinds to show by default. A server with `--kinds` puts its own here. */
-export const DEFAULT_KINDS = ["❤", "👏", "🎉", "😂", "🔥"];
 
 /** Maximum number of taps that are kept until the server has counted them. */
 export const MAX_QUEUED_TAPS = 200;
@@ -469,116 +464,3 @@ export class OvationRoom extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
-
-/** Text to show for a kind: a single pictograph in its coloured form. @param {string} kind */
-export const glyph = (kind) => (/^\p{Extended_Pictographic}$/u.test(kind) ? `${kind}\ufe0f` : kind);
-
-const CSS = `:host{display:inline-block;font:inherit}
-[part=reactions]{display:flex;flex-wrap:wrap;gap:.5em}
-button{font:inherit;color:inherit;display:inline-flex;align-items:center;gap:.5em;padding:.4em .8em;min-height:2.75em;
-border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:99em;cursor:pointer;
-background:color-mix(in srgb,currentColor 5%,transparent);touch-action:manipulation;-webkit-tap-highlight-color:transparent}
-button:hover{background:color-mix(in srgb,currentColor 11%,transparent)}
-button:active{background:color-mix(in srgb,currentColor 18%,transparent)}
-button:disabled{cursor:default;opacity:.5}
-button:focus-visible{outline:3px solid Highlight;outline-offset:2px}
-[part=emoji]{font-size:1.35em;line-height:1}
-[part=count]{font-variant-numeric:tabular-nums;min-width:1ch}
-:host([data-state=waiting]) [part=count]{opacity:.7}`;
-
-/**
- * `<ovation-reactions room kinds host party>`: a row of buttons with their counts.
- *
- * Events, which bubble: `ovation:counts` ({@link CountsDetail}), `ovation:state` ({@link StateDetail}).
- * Parts: `reactions`, `button`, `emoji`, `count`. `data-state` has the state.
- */
-export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ["room", "kinds", "host", "party"];
-
-  /** The room, for scripts that react or listen. @type {OvationRoom | undefined} */
-  room;
-  /** Whether a restart is due. Several attribute changes cause a single restart. */
-  #isStale = true;
-
-  connectedCallback() {
-    this.#start();
-  }
-
-  disconnectedCallback() {
-    this.#isStale = true;
-    this.#leave();
-  }
-
-  attributeChangedCallback() {
-    if (this.#isStale) return;
-    this.#isStale = true;
-    queueMicrotask(() => this.isConnected && this.#start());
-  }
-
-  #leave() {
-    this.room?.close();
-    this.room = undefined;
-  }
-
-  #start() {
-    this.#isStale = false;
-    this.#leave();
-    const text = (name) => this.getAttribute(name) || undefined;
-    const room = text("room");
-    if (!room) return;
-    this.room = new OvationRoom({ room, host: text("host"), party: text("party") });
-    const kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
-    const counts = this.#render([...new Set(kinds)]);
-    const buttons = this.shadowRoot.querySelectorAll("button");
-    const pass = (/** @type {any} */ { type, detail }) =>
-      this.dispatchEvent(new CustomEvent(`ovation:${type}`, { detail, bubbles: true, composed: true }));
-    const numbers = new Intl.NumberFormat();
-    this.room.addEventListener("counts", (/** @type {any} */ event) => {
-      for (const [kind, count] of counts) count.textContent = numbers.format(event.detail.counts.get(kind) ?? 0);
-      pass(event);
-    });
-    this.room.addEventListener("state", (/** @type {any} */ event) => {
-      const { state } = event.detail;
-      this.dataset.state = state;
-      for (const button of buttons) button.disabled = isGone(state);
-      pass(event);
-    });
-    this.room.connect();
-  }
-
-  /** Renders the buttons, and returns the elements that show the counts. */
-  #render(kinds) {
-    const make = (name, part, ...children) => {
-      const element = document.createElement(name);
-      element.setAttribute("part", part);
-      element.append(...children);
-      return element;
-    };
-    const counts = new Map();
-    const buttons = kinds.map((kind) => {
-      const emoji = make("span", "emoji", glyph(kind));
-      const count = make("span", "count", "0");
-      count.ariaHidden = "true";
-      counts.set(kind, count);
-      const button = make("button", "button", emoji, count);
-      button.type = "button";
-      button.onclick = () => {
-        if (this.room?.react(kind) && !matchMedia("(prefers-reduced-motion: reduce)").matches)
-          emoji.animate({ scale: [1, 1.4, 1] }, { duration: 250, easing: "ease-out" });
-      };
-      return button;
-    });
-    const group = make("div", "reactions", ...buttons);
-    group.role = "group";
-    group.ariaLabel = "Reactions";
-    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(CSS);
-    root.adoptedStyleSheets = [sheet];
-    root.replaceChildren(group);
-    return counts;
-  }
-}
-
-if (globalThis.customElements && !customElements.get("ovation-reactions"))
-  customElements.define("ovation-reactions", OvationReactions);
