@@ -420,7 +420,7 @@ impl RoomError {
             Self::KindNotAllowed => "kind",
             Self::TooManyKinds(_) => "kinds",
             Self::TooManyCreated => "rooms",
-            Self::NotPermitted => "not_permitted",
+            Self::NotPermitted => "permission",
             Self::Frozen => "frozen",
             Self::Closed => "closed",
             Self::Removed => "removed",

@@ -67,13 +67,31 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
   /** @type {Record<string, HTMLElement>} */
   #parts = {};
   #isOff = false;
+  #token;
   /** The text of the status. */
   #key = "";
   /** What shows rising reactions, once it is loaded. */
   #sky;
   #saying;
 
+  /** The access token, or a function that fetches one each time the room connects. The property wins
+   * over the attribute. @type {string | (() => string | Promise<string>) | undefined} */
+  get token() {
+    return this.#token ?? (this.getAttribute("token") || undefined);
+  }
+
+  set token(token) {
+    this.#token = token;
+    this.attributeChangedCallback();
+  }
+
   connectedCallback() {
+    if (Object.hasOwn(this, "token")) {
+      // The page set the property before this module was loaded.
+      const { token } = this;
+      delete this.token;
+      this.#token = token;
+    }
     this.#start();
   }
 
@@ -103,7 +121,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     const room = text("room");
     if (!room) return;
     const presence = this.hasAttribute("people");
-    this.room = new OvationRoom({ room, host: text("host"), party: text("party"), token: text("token"), presence });
+    this.room = new OvationRoom({ room, host: text("host"), party: text("party"), token: this.token, presence });
     this.#kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
     this.#render();
     /** @type {Record<string, (detail: any) => void>} */
