@@ -73,12 +73,16 @@ impl Members {
         }
     }
 
-    /// Lets the members react for `period`, one after another. Returns the 99th percentile of the
-    /// time until a member saw its reaction.
-    pub(crate) fn react_for(&mut self, period: Duration) -> Duration {
-        let end = Instant::now() + period;
-        let mut due = Instant::now();
-        while Instant::now() < end {
+    /// Lets the members react for `period`, one after another, and longer until `is_enough`.
+    /// Returns the 99th percentile of the time until a member saw its reaction.
+    ///
+    /// # Panics
+    /// If it is not enough after a long time.
+    pub(crate) fn react_for(&mut self, period: Duration, is_enough: impl Fn() -> bool) -> Duration {
+        let began = Instant::now();
+        let mut due = began;
+        while began.elapsed() < period || !is_enough() {
+            assert!(began.elapsed() < period + 6 * PATIENCE, "not enough yet");
             while due <= Instant::now() {
                 self.react();
                 due += PAUSE;
@@ -111,8 +115,9 @@ impl Members {
 
     fn react(&mut self) {
         self.sent += 1;
-        let member = &mut self.members[self.next];
+        let reacts = self.next;
         self.next = (self.next + 1) % self.members.len();
+        let member = &mut self.members[reacts];
         member.waiting.push_back((self.sent, Instant::now()));
         // The socket of a member that reacts every few seconds is never full.
         let frame = reaction_frame("love");
