@@ -14,11 +14,11 @@
 //! | [`store`] | the snapshot file: from party, room and kind to a counter in mapped memory | |
 //! | `web` | the pages, scripts and styles, ready to be sent | `protocol` |
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
-//! | [`rooms`] | the application: rooms, members, fan-out, presence | `os` `protocol` `reactor` `store` `web` |
+//! | [`rooms`] | the application: rooms, members, fan-out, presence | `access` `os` `protocol` `reactor` `store` `web` |
 //! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `log` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `config` | flags and environment, and advice that names flags | `access` `admin` `os` `protocol` `reactor` `rooms` `store` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
-//! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `server` | the stages and threads of a server | `access` `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `token` | the operator's tools for access tokens | `access` `config` `os` |
 //! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `protocol` `store` |
 //! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |

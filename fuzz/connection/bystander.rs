@@ -11,6 +11,9 @@ use tungstenite::{Message, WebSocket};
 
 use super::output::counts;
 
+/// Maximum number of reactions, fewer than the server allows at once.
+const MAX_REACTIONS: u64 = 40;
+
 /// A WebSocket client of another implementation.
 pub struct Bystander {
     socket: WebSocket<UnixStream>,
@@ -46,8 +49,11 @@ impl Newcomer {
 }
 
 impl Bystander {
-    /// Reacts once.
+    /// Reacts once, unless that could be over the rate that the server allows.
     pub fn react(&mut self) {
+        if self.reactions == MAX_REACTIONS {
+            return;
+        }
         self.reactions += 1;
         self.socket.send(r#"{"kind":"wave"}"#.into()).unwrap();
     }

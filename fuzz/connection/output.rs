@@ -63,7 +63,7 @@ pub fn check(mut bytes: &[u8], sent: &[u8]) -> Received {
             return received;
         };
         if field("content-type") == Some("application/json") {
-            counts(&bytes[..length]);
+            message(&bytes[..length]);
         }
         let is_last = field("connection").is_some_and(|it| it.contains("close"));
         assert!(
@@ -98,12 +98,11 @@ fn check_frames(mut bytes: &[u8], received: &mut Received) {
         assert!(received.is_open, "a frame follows the close frame");
         assert!(
             !is_first || opcode == 1 || opcode == 8,
-            "the counts come first"
+            "a message comes first"
         );
         match opcode {
             1 => {
-                let new = counts(&payload);
-                if !new.contains_key("$here") {
+                if let Message::Counts(new) = message(&payload) {
                     assert_risen(received.last_counts.as_ref(), &new);
                     received.last_counts = Some(new);
                 }
@@ -136,7 +135,7 @@ fn check_events(bytes: &[u8]) -> bool {
             None if event == ":" => {}
             None => {
                 let data = event.strip_prefix("data: ").expect("data or a comment");
-                counts(data.as_bytes());
+                message(data.as_bytes());
             }
             Some((name, data)) => {
                 assert_eq!((name, index), ("event: close", last));
@@ -148,11 +147,30 @@ fn check_events(bytes: &[u8]) -> bool {
     !rest.is_empty()
 }
 
-/// Parses counts, or the number of members.
+/// A message of the server.
+#[derive(Debug)]
+pub enum Message {
+    Counts(Map<String, Value>),
+    /// Anything else, whose keys begin with a dollar sign.
+    Other,
+}
+
+/// Parses a message of the server.
+pub fn message(text: &[u8]) -> Message {
+    let object: Map<String, Value> = serde_json::from_slice(text).expect("a JSON object");
+    if object.keys().any(|key| key.starts_with('$')) {
+        return Message::Other;
+    }
+    assert!(object.values().all(Value::is_u64), "{object:?}");
+    Message::Counts(object)
+}
+
+/// Parses counts.
 pub fn counts(text: &[u8]) -> Map<String, Value> {
-    let counts: Map<String, Value> = serde_json::from_slice(text).expect("a JSON object");
-    assert!(counts.values().all(Value::is_u64), "{counts:?}");
-    counts
+    match message(text) {
+        Message::Counts(counts) => counts,
+        Message::Other => panic!("no counts"),
+    }
 }
 
 fn assert_risen(old: Option<&Map<String, Value>>, new: &Map<String, Value>) {

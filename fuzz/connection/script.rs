@@ -13,7 +13,7 @@
 //! | `FA` | send what has been collected, and then no more |
 //! | `F9 n` | the byte n |
 //! | `F8 n` | a reaction of the kind n, as a frame |
-//! | `F7 n` | a WebSocket handshake; with presence if n is odd |
+//! | `F7 n` | a WebSocket handshake: with presence if n is 1, with a session if n is 2 |
 //! | `F6` | the bystander reacts |
 //! | `F5` | stop reading of one's own accord, or begin again |
 
@@ -55,8 +55,12 @@ pub fn handshake(target: &str) -> String {
     )
 }
 
-/// The targets of the command `F7`.
-pub const TARGETS: [&str; 2] = ["/party/talk", "/party/talk?presence=1"];
+/// The targets of the command `F7`. The last has a session, in which messages are numbered.
+pub const TARGETS: [&str; 3] = [
+    "/party/talk",
+    "/party/talk?presence=1",
+    "/party/talk?session=0123456789abcdef0123456789abcdef",
+];
 
 #[derive(Debug, Default)]
 struct Script {
@@ -103,7 +107,7 @@ impl Script {
             }
             0xf9 => self.add(&[next()]),
             0xf8 => self.add(&reaction(next())),
-            0xf7 => self.add(handshake(TARGETS[usize::from(next() % 2)]).as_bytes()),
+            0xf7 => self.add(handshake(TARGETS[usize::from(next() % 3)]).as_bytes()),
             0xf6 => self.steps.push(Step::BystanderReacts),
             0xf5 => self.steps.push(Step::ToggleReading),
             literal => {

@@ -122,6 +122,8 @@ pub struct World<A: App> {
     pub received: Vec<u8>,
     is_reading: bool,
     ends_writing: bool,
+    /// Whether the server has ended the connection.
+    pub has_ended: bool,
     pub waited: Duration,
 }
 
@@ -160,6 +162,7 @@ pub fn start(settings: Settings) -> World<impl App> {
         received: Vec::new(),
         is_reading: true,
         ends_writing: false,
+        has_ended: false,
         waited: Duration::ZERO,
     }
 }
@@ -276,7 +279,11 @@ impl<A: App> World<A> {
         let mut buffer = [0; 4096];
         while self.received.len() - before < most {
             match self.client.read(&mut buffer[..most.min(4096)]) {
-                Ok(0) | Err(_) => break,
+                Ok(0) => {
+                    self.has_ended = true;
+                    break;
+                }
+                Err(_) => break,
                 Ok(length) => self.received.extend(&buffer[..length]),
             }
         }

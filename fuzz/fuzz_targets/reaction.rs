@@ -1,9 +1,10 @@
 //! The reaction parser agrees with serde_json, within the limits, and every kind survives being
-//! encoded in the counts.
+//! encoded in the counts. A message of a session is a reaction too.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::protocol::messages::{HERE, encode_counts, encode_key, parse_reaction};
+use ovation::protocol::messages::{RESERVED, encode_counts, encode_key, parse_reaction};
+use ovation::protocol::taps::{MAX_TAPS, parse_tap};
 use serde_json::Value;
 
 const MAX_KIND_BYTES: usize = 32;
@@ -14,7 +15,7 @@ fuzz_target!(|text: &str| {
     let kind = value.as_ref().and_then(|value| value.get("kind")?.as_str());
     let expected = kind.filter(|kind| {
         let is_plain = !kind.is_empty() && !kind.chars().any(char::is_control);
-        is_plain && kind.len() <= MAX_KIND_BYTES && *kind != HERE
+        is_plain && kind.len() <= MAX_KIND_BYTES && !kind.starts_with(RESERVED)
     });
     let parsed = parse_reaction(text, MAX_KIND_BYTES);
     match (&parsed, expected) {
@@ -23,6 +24,10 @@ fuzz_target!(|text: &str| {
         // The parser skips numbers that no f64 can represent; a serde_json::Value refuses them.
         (Ok(_), None) if value.is_none() => {}
         other => panic!("{other:?}"),
+    }
+    if let Ok(tap) = parse_tap(text, MAX_KIND_BYTES) {
+        assert_eq!(parsed.as_deref(), Ok(&*tap.kind));
+        assert!((1..=MAX_TAPS).contains(&tap.taps) && tap.number != Some(0));
     }
     if let Ok(kind) = parsed {
         let mut output = Vec::new();

@@ -89,7 +89,20 @@ pub enum Flaw {
 }
 
 impl Denied {
-    /// The label in metrics.
+    /// All labels.
+    pub const LABELS: [&str; 9] = [
+        "missing",
+        "expired",
+        "wrong_room",
+        "malformed",
+        "key",
+        "algorithm",
+        "signature",
+        "not_yet",
+        "audience_or_issuer",
+    ];
+
+    /// The label in metrics, one of [`Denied::LABELS`].
     pub fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -101,8 +114,7 @@ impl Denied {
                 Flaw::Algorithm => "algorithm",
                 Flaw::Signature => "signature",
                 Flaw::NotYet => "not_yet",
-                Flaw::Audience => "audience",
-                Flaw::Issuer => "issuer",
+                Flaw::Audience | Flaw::Issuer => "audience_or_issuer",
             },
         }
     }
