@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{NOBODY, TALK, has_other_users, make, mode, names, set_mode};
 use crate::support::{
-    Client, Http, Server, directory, done, failed, has_strace, reaction, refused,
+    Client, Http, Server, directory, done, eventually, failed, has_strace, reaction, refused,
 };
 
 /// Replaces every temporary file in `home` by a link to `victim`, until `is_over`.
