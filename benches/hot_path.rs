@@ -117,7 +117,7 @@ fn handshake(criterion: &mut Criterion) {
                 return;
             };
             if let Ok(accept) = upgrade::accept_key(&request) {
-                upgrade::encode_switching_protocols(&accept, &mut output);
+                upgrade::encode_switching_protocols(&request, &accept, &mut output);
             }
         });
         assert!(!output.is_empty());

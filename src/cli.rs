@@ -16,6 +16,7 @@ use crate::reactor::ListenAddress;
 use crate::server::{ServeError, serve};
 use crate::snapshot::{self, SnapshotArgs};
 use crate::swarm::{self, SwarmArgs};
+use crate::token::{self, TokenArgs};
 
 /// A real-time reaction counter, tuned for connection density
 #[derive(Debug, Parser)]
@@ -34,6 +35,7 @@ enum Command {
     Swarm(SwarmArgs),
     Doctor(DoctorArgs),
     Snapshot(SnapshotArgs),
+    Token(TokenArgs),
 }
 
 /// Runs the command of this process's arguments.
@@ -91,6 +93,14 @@ fn run(cli: Cli) -> ExitCode {
                 ExitCode::from(error.exit_code())
             }
         },
+        Command::Token(args) => match token::run(&args, &mut std::io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                log::say(&format!("ovation: {error}"));
+                ExitCode::from(2)
+            }
+        },
         Command::Doctor(args) => match doctor::run(&args, &mut std::io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -135,6 +145,7 @@ fn run_server(args: &ServeArgs) -> ExitCode {
 fn explain(error: &ServeError) -> String {
     match error {
         ServeError::Bind(error) => advice::bind_error(error),
+        ServeError::Access(error) => advice::key_file_error(error),
         ServeError::Admin(error) => advice::admin_error(error),
         ServeError::Snapshot(error) => advice::snapshot::open_error(error),
         ServeError::Close { path, source } => {

@@ -10,17 +10,19 @@
 //! | `figures` | numbers as people read them | |
 //! | `log` | lines on their way to standard error, which may be stuck | |
 //! | [`protocol`] | HTTP, WebSocket, the application's JSON: bytes in, events out; no socket, no clock, no thread | |
+//! | [`access`] | access tokens: who may watch, react and moderate; no file, no clock | `protocol` |
 //! | [`store`] | the snapshot file: from party, room and kind to a counter in mapped memory | |
 //! | `web` | the pages, scripts and styles, ready to be sent | `protocol` |
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
-//! | [`rooms`] | the application: rooms, members, fan-out, presence | `os` `protocol` `reactor` `store` `web` |
+//! | [`rooms`] | the application: rooms, members, fan-out, presence | `access` `os` `protocol` `reactor` `store` `web` |
 //! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `log` `os` `protocol` `reactor` `rooms` `store` `web` |
-//! | `config` | flags and environment, and advice that names flags | `admin` `os` `protocol` `reactor` `rooms` `store` |
+//! | `config` | flags and environment, and advice that names flags | `access` `admin` `os` `protocol` `reactor` `rooms` `store` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
-//! | `server` | the stages and threads of a server | `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `server` | the stages and threads of a server | `access` `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
+//! | `token` | the operator's tools for access tokens | `access` `config` `os` |
 //! | `snapshot` | the operator's tools for a snapshot file | `config` `figures` `protocol` `store` |
 //! | [`swarm`] | the load generator, which shares no protocol code with the server that it judges | `figures` `os` |
-//! | [`cli`] | the command line | `config` `doctor` `log` `reactor` `server` `snapshot` `swarm` |
+//! | [`cli`] | the command line | `config` `doctor` `log` `reactor` `server` `snapshot` `swarm` `token` |
 //!
 //! # One reaction's way
 //! 1. A reactor reads the socket into its read buffer, and
@@ -35,6 +37,7 @@
 //! # Homes of `unsafe`
 //! `os/allocator.rs` `os/descriptors.rs` `os/tcp.rs` `store/mapping.rs`
 
+pub mod access;
 mod admin;
 pub mod cli;
 mod config;
@@ -49,4 +52,5 @@ mod server;
 mod snapshot;
 pub mod store;
 pub mod swarm;
+mod token;
 mod web;

@@ -34,6 +34,7 @@ struct Scrape {
     store: Status,
     limited_rooms: u64,
     sessions: u64,
+    token_refusals: Vec<(&'static str, u64)>,
     own: OwnFigures,
     is_ready: bool,
     start_seconds: u64,
@@ -60,6 +61,7 @@ pub(super) fn text(sources: &Sources, sampler: &Sampler, own: OwnFigures) -> Str
         store: sources.store.status(),
         limited_rooms: sources.shared.creation.limited(),
         sessions: sources.shared.sessions.len() as u64,
+        token_refusals: sources.shared.permissions.refused().collect(),
         own,
         is_ready: sources.problems(Instant::now()).is_empty(),
         start_seconds: sampler.start_seconds(),
@@ -178,6 +180,13 @@ impl Scrape {
             "ovation_sessions",
             "Sessions that the server remembers",
             self.sessions,
+        )?;
+        let refusals = self.token_refusals.iter();
+        let refusals = refusals.map(|(label, count)| ([("reason", (*label).to_owned())], *count));
+        writer.counters(
+            "ovation_token_refusals",
+            "Requests refused for their access token, by reason",
+            refusals,
         )
     }
 

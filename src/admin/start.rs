@@ -1,10 +1,9 @@
 //! From settings to a running admin thread.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,6 +14,7 @@ use thiserror::Error;
 use super::app::AdminApp;
 use super::guard::{Changes, Guard, MIN_TOKEN_BYTES};
 use super::sources::Sources;
+use crate::os::secret_file::{self, Content, SecretFileError};
 use crate::protocol::http::without_port;
 use crate::reactor::{
     self, Admission, AdmissionLimits, BindError, ConnectionLimits, ListenAddress, Mailbox, Reactor,
@@ -65,9 +65,12 @@ pub(crate) enum AdminError {
     TokenFile {
         /// The file.
         path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
+        /// What is wrong with it.
+        source: SecretFileError,
     },
+    /// The file with the token isn't text.
+    #[error("the admin token in {0} is not text")]
+    NotText(PathBuf),
     /// The token is so short that it can be guessed.
     #[error("the admin token in {0} must have at least {MIN_TOKEN_BYTES} characters")]
     ShortToken(PathBuf),
@@ -91,7 +94,7 @@ pub(crate) struct BoundAdmin {
 /// # Errors
 /// [`AdminError`] if the address or the token can't be used.
 pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
-    let token = settings.token_file.as_ref().map(read_token).transpose()?;
+    let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let address = &settings.address;
     if token.is_none() && !address.is_local() {
         return Err(AdminError::TokenNeeded(address.clone()));
@@ -131,14 +134,16 @@ pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
     })
 }
 
-fn read_token(path: &PathBuf) -> Result<String, AdminError> {
-    let text = fs::read_to_string(path).map_err(|source| AdminError::TokenFile {
-        path: path.clone(),
+fn read_token(path: &Path) -> Result<String, AdminError> {
+    let read = secret_file::read(path, Content::Secret);
+    let bytes = read.map_err(|source| AdminError::TokenFile {
+        path: path.to_owned(),
         source,
     })?;
+    let text = String::from_utf8(bytes).map_err(|_| AdminError::NotText(path.to_owned()))?;
     let token = text.trim();
     if token.len() < MIN_TOKEN_BYTES {
-        return Err(AdminError::ShortToken(path.clone()));
+        return Err(AdminError::ShortToken(path.to_owned()));
     }
     Ok(token.to_owned())
 }

@@ -2,12 +2,13 @@
 //! limit of the server is here, with its default and its bounds. Each default is a constant of the
 //! module whose limit it is.
 //!
-//! - `listen`, `rooms`, `sessions`, `pages`, `snapshot`, `admin`, `limits`, `tuning`: the flags, by heading,
-//!   and the settings of other modules that they make.
+//! - `listen`, `rooms`, `sessions`, `pages`, `snapshot`, `admin`, `access`, `limits`, `tuning`: the
+//!   flags, by heading, and the settings of other modules that they make.
 //! - `exposure`: what an operator must choose before other machines may reach the server.
 //! - `parse`: parsers for values of flags.
 //! - [`advice`]: what an operator can do about an error or a limit.
 
+mod access;
 mod admin;
 pub(crate) mod advice;
 mod exposure;
@@ -23,6 +24,7 @@ mod tuning;
 
 use clap::Args;
 
+pub(crate) use access::{KeyFileError, VerificationArgs};
 pub(crate) use exposure::undecided;
 pub(crate) use limits::MAX_CONNECTIONS;
 pub(crate) use listen::reactor_count;
@@ -44,6 +46,8 @@ pub(crate) struct ServeArgs {
     pub(crate) snapshot: snapshot::SnapshotFileArgs,
     #[command(flatten)]
     pub(crate) admin: admin::AdminArgs,
+    #[command(flatten)]
+    pub(crate) access: access::AccessArgs,
     #[command(flatten)]
     pub(crate) limits: limits::LimitArgs,
     #[command(flatten)]

@@ -6,6 +6,7 @@
 //! - [`kernel_number`]: a number from such a file, read again at a bounded rate.
 //! - [`descriptors`]: a table of file descriptors for each thread; [`descriptor_limit`]:
 //!   RLIMIT_NOFILE.
+//! - [`secret_file`]: files with secrets and keys.
 //! - [`allocator`]: how much freed memory the allocator keeps.
 
 pub(crate) mod allocator;
@@ -15,4 +16,5 @@ pub(crate) mod kernel_number;
 pub(crate) mod meminfo;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod secret_file;
 pub(crate) mod tcp;

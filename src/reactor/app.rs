@@ -128,6 +128,12 @@ pub trait App {
     /// [`super::OpenConnection::send`], has room again.
     fn drained(&mut self, key: u32, connections: &mut Connections<Self::Member>);
 
+    /// Whether the kernel's memory for connections is scarce. The reactor then ends connections that
+    /// hold some without any progress. It asks at most once a turn.
+    fn is_memory_scarce(&self, _now: Instant) -> bool {
+        false
+    }
+
     /// Takes a notice from the reactor's mailbox.
     fn notice(&mut self, notice: Self::Notice, now: Instant);
 

@@ -32,6 +32,8 @@ pub(super) enum CloseReason {
     PingTimeout,
     /// The socket failed.
     SocketError,
+    /// The client took no output while the kernel's memory was scarce.
+    TcpMemory,
     /// The connection was turned away: a limit was reached, or the system can't hold more.
     Overload,
     /// The server stops.
@@ -42,7 +44,7 @@ pub(super) enum CloseReason {
 }
 
 /// The labels of the metric, by [`CloseReason::slot`].
-const LABELS: [&str; 15] = [
+const LABELS: [&str; 16] = [
     "client",
     "done",
     "bad_request",
@@ -56,6 +58,7 @@ const LABELS: [&str; 15] = [
     "message_timeout",
     "ping_timeout",
     "socket_error",
+    "tcp_memory",
     "overload",
     "shutdown",
 ];
@@ -81,8 +84,9 @@ impl CloseReason {
             Self::MessageTimeout => 10,
             Self::PingTimeout => 11,
             Self::SocketError => 12,
-            Self::Overload => 13,
-            Self::Shutdown => 14,
+            Self::TcpMemory => 13,
+            Self::Overload => 14,
+            Self::Shutdown => 15,
             Self::Dismissed(index) => LABELS.len() + usize::from(index),
         }
     }
@@ -135,6 +139,7 @@ mod tests {
             (CloseReason::Misdirected, "misdirected"),
             (CloseReason::RateLimit, "rate_limit"),
             (CloseReason::HeadTimeout, "head_timeout"),
+            (CloseReason::TcpMemory, "tcp_memory"),
             (CloseReason::Shutdown, "shutdown"),
             (CloseReason::Dismissed(0), "operator"),
         ] {

@@ -69,6 +69,9 @@ impl Flags {
     pub(super) const PINGED: u8 = 1 << 5;
     /// The decoder has kept the start of a message since the last sweep.
     pub(super) const UNFINISHED: u8 = 1 << 6;
+    /// The search for stalled connections has found output that waits, and the socket has taken none
+    /// since.
+    pub(super) const STALLED: u8 = 1 << 7;
 
     #[inline]
     pub(super) fn has(self, flag: u8) -> bool {

@@ -8,6 +8,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::unix::SourceFd;
@@ -260,7 +261,10 @@ impl<M> Connections<M> {
             }
             match write(&connection.socket, &output.rest) {
                 Ok(0) => return Drained::NOT_YET,
-                Ok(sent) => drop(output.rest.split_to(sent)),
+                Ok(sent) => {
+                    connection.flags.clear(Flags::STALLED);
+                    drop(output.rest.split_to(sent));
+                }
                 Err(_) => {
                     self.failed
                         .push((token(key, connection.generation), CloseReason::SocketError));
@@ -268,6 +272,7 @@ impl<M> Connections<M> {
                 }
             }
         }
+        connection.flags.clear(Flags::STALLED);
         let drained = Drained {
             was_lagging: connection.flags.take(Flags::LAGGING),
             was_paused: connection.flags.take(Flags::PAUSED),
@@ -337,6 +342,25 @@ impl<M> Connections<M> {
                 .failed
                 .push((token(key, connection.generation), CloseReason::SocketError)),
         }
+    }
+
+    /// Visits one key in the search for stalled connections: marks a connection whose socket takes no
+    /// output, and fails it if it is marked already.
+    pub(super) fn end_if_stalled(&mut self, key: u32) {
+        let Some(connection) = self.slab.get_mut(key) else {
+            return;
+        };
+        if connection.output.is_none() && !connection.flags.has(Flags::LAGGING) {
+            return;
+        }
+        if connection.flags.put(Flags::STALLED) {
+            return;
+        }
+        // Without this, the kernel would keep the unsent data and wait for the peer. If it fails,
+        // the memory is only freed later.
+        let _ = connection.socket.set_linger(Some(Duration::ZERO));
+        self.failed
+            .push((token(key, connection.generation), CloseReason::TcpMemory));
     }
 
     pub(super) fn next_failed(&mut self) -> Option<(Token, CloseReason)> {

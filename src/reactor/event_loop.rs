@@ -22,6 +22,7 @@ use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::metrics::ReactorMetrics;
 use super::offenders::Offenders;
+use super::stalled::StalledSearch;
 use super::sweep::Sweep;
 use super::token::token;
 use crate::os::allocator;
@@ -113,6 +114,7 @@ pub struct Reactor<A: App> {
     pub(super) heads: Deadlines,
     pub(super) closings: Deadlines,
     pub(super) sweep: Option<Sweep>,
+    pub(super) stalled: StalledSearch,
     pub(super) offenders: Offenders,
     pub(super) bodies: Bodies,
     next_turn: NextTurn,
@@ -165,6 +167,7 @@ impl<A: App> Reactor<A> {
             heads: Deadlines::new(limits.head_timeout),
             closings: Deadlines::new(limits.close_timeout),
             sweep: limits.ping_interval.map(Sweep::new),
+            stalled: StalledSearch::new(Instant::now()),
             offenders: Offenders::default(),
             bodies: Bodies::default(),
             limits,
@@ -236,6 +239,7 @@ impl<A: App> Reactor<A> {
             }
         }
         self.accept();
+        self.end_stalled();
         self.run_app();
         self.close_dismissed();
         self.expire();
@@ -365,7 +369,7 @@ impl<A: App> Reactor<A> {
             .into_iter()
             .flatten()
             .map(|ms| Duration::from_millis(ms.into()));
-        [app, sweep, self.accept_retry]
+        [app, sweep, self.stalled.next(), self.accept_retry]
             .into_iter()
             .flatten()
             .map(|at| at.saturating_duration_since(now))

@@ -15,6 +15,7 @@
 //! - `admission`, `gate`: which connections are let in. `address_counts`, `network`: limits by
 //!   address. `proxies`, `naming`, `client`: whose connection it is, behind a proxy too.
 //! - `listener`, `listen_address`: listening sockets. `deadlines`, `sweep`: timeouts and pings.
+//!   `stalled`: connections that end while memory is scarce.
 //! - `metrics`, `log_throttle`: what the reactor counts and how often it logs.
 //!
 //! # Invariants of the edge-triggered loop
@@ -130,6 +131,7 @@ mod rate;
 mod requests;
 mod slab;
 mod socket;
+mod stalled;
 mod sweep;
 mod token;
 

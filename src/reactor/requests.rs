@@ -271,7 +271,7 @@ impl<A: App> Reactor<A> {
             }
         };
         let start = self.write_buffer.len();
-        upgrade::encode_switching_protocols(&accept, &mut self.write_buffer);
+        upgrade::encode_switching_protocols(request, &accept, &mut self.write_buffer);
         let opened = self.write_buffer.len();
         let member = match self.app.join(key, request, &mut self.write_buffer) {
             Ok(member) => member,

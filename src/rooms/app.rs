@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::admit::{self, NotAdmitted};
 use super::broadcast::Topic;
 use super::encoded::Encoded;
+use super::expiry::Expiries;
 use super::fanout::{self, FanOut};
-use super::http::{self, NotAdmitted};
+use super::http;
 use super::local_rooms::LocalRooms;
 use super::members::{Interest, Membership};
 use super::refusal::{DISMISSALS, Refusal};
@@ -17,6 +19,7 @@ use super::route::RoomName;
 use super::session::LocalSessions;
 use super::shared::{RoomNotice, Shared};
 use super::tap;
+use crate::access::{Cap, Grant};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
 use crate::reactor::{
@@ -39,12 +42,14 @@ pub(crate) struct RoomsApp {
     touched: Vec<u32>,
     fanout: FanOut,
     pub(super) sessions: LocalSessions,
+    expiries: Expiries,
 }
 
 /// A client that joins a room.
 struct Arrival<'r> {
     key: u32,
     name: RoomName<'r>,
+    grant: Grant,
     interest: Interest,
     session: Option<u128>,
     transport: Transport,
@@ -59,12 +64,13 @@ impl RoomsApp {
             rooms: LocalRooms::new(reactor, Arc::clone(&shared.table)),
             touched: Vec::new(),
             fanout: FanOut::new(reactor, shared.tick, presence_interval),
+            expiries: Expiries::new(),
             sessions: LocalSessions::new(Arc::clone(&shared.sessions), shared.heartbeat_interval),
             shared,
         }
     }
 
-    /// Adds taps of a member to the pending delta of their kind in its room.
+    /// Adds taps of `member` to the pending delta of their kind in its room.
     ///
     /// # Errors
     /// [`RoomError`] if they can't be counted.
@@ -72,11 +78,14 @@ impl RoomsApp {
     pub(super) fn count(
         &mut self,
         client: &Client<'_>,
-        room: u32,
+        member: &Membership,
         kind: &str,
         taps: u16,
     ) -> Result<(), RoomError> {
-        let local = self.rooms.of_member(room);
+        if member.slot.is_mute() {
+            return Err(RoomError::NotPermitted);
+        }
+        let local = self.rooms.of_member(member.room);
         let is_first = !local.has_pending;
         let may_create = || self.shared.may_create_room(*client);
         if let Err(error) = local.react(kind, taps, may_create) {
@@ -84,7 +93,7 @@ impl RoomsApp {
             return Err(error);
         }
         if is_first {
-            self.touched.push(room);
+            self.touched.push(member.room);
         }
         Ok(())
     }
@@ -112,12 +121,13 @@ impl RoomsApp {
         request: &Request<'r>,
         transport: Transport,
     ) -> Result<Arrival<'r>, NotAdmitted> {
-        let name = http::admit(&self.shared, request)?;
-        let session = http::session(request)?;
+        let (name, grant) = admit::admit(&self.shared, request, Cap::Watch)?;
+        let session = admit::session(request)?;
         let interest = self.interest(request);
         Ok(Arrival {
             key,
             name,
+            grant,
             // A member with a session is told the mode too.
             interest: session.map_or(interest, |_| interest.max(Interest::Mode)),
             session,
@@ -148,7 +158,13 @@ impl RoomsApp {
             return Err(refusal);
         }
         self.shared.member_joined(&local.handle);
-        let slot = local.add_member(arrival.key, arrival.interest, self.reactor);
+        let mut slot = local.add_member(arrival.key, arrival.interest, self.reactor);
+        if !arrival.grant.caps.has(Cap::React) {
+            slot = slot.muted();
+        }
+        if let Some(at) = arrival.grant.expires_at {
+            self.expiries.set(arrival.key, at);
+        }
         let counts = local.handle.counts();
         let mut tell =
             |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
@@ -209,7 +225,7 @@ impl App for RoomsApp {
     ) -> Result<Membership, Refused> {
         let arrival = self.arrival(key, request, Transport::WebSocket);
         let admitted = arrival.and_then(|arrival| Ok(self.enter(&arrival, first)?));
-        admitted.map_err(|not_admitted| match not_admitted {
+        admitted.map_err(|not_admitted| match not_admitted.counted(&self.shared) {
             // Only a browser sends an origin.
             NotAdmitted::Refused(refusal) if request.origin.is_some() => {
                 Refused::Close(refusal.index())
@@ -254,7 +270,7 @@ impl App for RoomsApp {
         let Ok(kind) = parse_reaction(text, self.shared.max_kind_bytes) else {
             return Verdict::Invalid;
         };
-        match self.count(client, member.room, &kind, 1) {
+        match self.count(client, member, &kind, 1) {
             Ok(()) => Verdict::Accepted,
             Err(error) => error.verdict(),
         }
@@ -262,15 +278,15 @@ impl App for RoomsApp {
 
     fn leave(&mut self, member: Membership, connections: &mut Connections<Membership>) {
         let local = self.rooms.of_member(member.room);
-        if member.slot.interest() != Interest::Counts
-            && let Some(key) = local.members.key(member.slot)
-        {
+        let may_have_more = member.slot.interest() != Interest::Counts || !self.expiries.is_empty();
+        if may_have_more && let Some(key) = local.members.key(member.slot) {
             self.sessions.leave(key);
+            self.expiries.clear(key);
         }
         if let Some(moved) = local.remove_member(member.slot, self.reactor)
             && let Some(other) = connections.open_mut(moved)
         {
-            other.member.slot = member.slot;
+            other.member.slot = other.member.slot.moved_to(member.slot);
         }
         self.shared.member_left(&local.handle);
         self.rooms.release_if_unused(member.room);
@@ -297,6 +313,10 @@ impl App for RoomsApp {
         }
     }
 
+    fn is_memory_scarce(&self, now: Instant) -> bool {
+        self.shared.tcp_memory.is_scarce(now)
+    }
+
     fn notice(&mut self, notice: RoomNotice, now: Instant) {
         let Some((index, local)) = self.rooms.by_id(notice.room_id) else {
             return;
@@ -312,6 +332,10 @@ impl App for RoomsApp {
         self.flush(now);
         self.acknowledge(connections);
         self.beat(now, connections);
+        for key in self.expiries.due(now) {
+            self.expiries.clear(key);
+            connections.dismiss(key, Refusal::TokenExpired.index());
+        }
         self.fanout.begin_turn(now, &self.shared.tcp_memory);
         while let Some((index, topic)) = self.fanout.next_pass() {
             let Some(local) = self.rooms.get_mut(index) else {
@@ -321,9 +345,8 @@ impl App for RoomsApp {
                 self.rooms.release_if_unused(index);
             }
         }
-        match self.sessions.next(now) {
-            Some(beat) => self.fanout.next_turn().or_at(beat),
-            None => self.fanout.next_turn(),
-        }
+        let others = [self.sessions.next(now), self.expiries.next(now)];
+        let others = others.into_iter().flatten();
+        others.fold(self.fanout.next_turn(), NextTurn::or_at)
     }
 }

@@ -1,63 +1,16 @@
-//! Requests for a room without an upgrade: reading the counts, and reacting.
+//! Requests for a room without an upgrade: reading the counts, reacting, and moderating.
 
-use super::refusal::Refusal;
+use super::admit::{admit, locate, session};
+use super::moderate;
 use super::room::Room;
-use super::route::{RoomName, RouteError};
+use super::route::RoomName;
 use super::session::Claim;
 use super::shared::Shared;
-use crate::protocol::http::{Request, Response, query_value};
+use crate::access::Cap;
+use crate::protocol::http::{Request, Response};
 use crate::protocol::messages::parse_reaction;
-use crate::protocol::taps::{Tap, encode_ack, parse_session, parse_tap};
+use crate::protocol::taps::{Tap, encode_ack, parse_tap};
 use crate::reactor::{Client, Verdict};
-
-/// Why a request does not get to a room.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotAdmitted {
-    /// The request names no room.
-    NoRoom(RouteError),
-    /// The request names a malformed session.
-    BadSession,
-    /// The client may not use the room.
-    Refused(Refusal),
-}
-
-impl From<RouteError> for NotAdmitted {
-    fn from(error: RouteError) -> Self {
-        Self::NoRoom(error)
-    }
-}
-
-impl From<Refusal> for NotAdmitted {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<NotAdmitted> for Response<'static> {
-    fn from(not_admitted: NotAdmitted) -> Self {
-        match not_admitted {
-            NotAdmitted::NoRoom(error) => error.into(),
-            NotAdmitted::BadSession => {
-                Self::text(400, &b"session must be 32 hexadecimal digits"[..])
-            }
-            NotAdmitted::Refused(refusal) => refusal.into(),
-        }
-    }
-}
-
-/// The room that `request` names, if the request comes from an origin that may use it.
-///
-/// # Errors
-/// [`NotAdmitted`] says why the client does not get to the room.
-pub(super) fn admit<'r>(
-    shared: &Shared,
-    request: &Request<'r>,
-) -> Result<RoomName<'r>, NotAdmitted> {
-    if !shared.origins.allow(request) {
-        return Err(Refusal::Origin.into());
-    }
-    Ok(shared.router.route(request.target)?)
-}
 
 /// Answers a request. Returns the verdict on the reaction in `body` if the request is a POST to a
 /// room.
@@ -67,26 +20,41 @@ pub(super) fn answer(
     request: &Request<'_>,
     body: &[u8],
 ) -> (Response<'static>, Option<Verdict>) {
-    let name = match admit(shared, request) {
-        Ok(name) => name,
-        Err(not_admitted) => return (not_admitted.into(), None),
+    let cap = match request.method {
+        "GET" | "HEAD" => Cap::Watch,
+        "POST" => Cap::React,
+        // Without tokens, nobody may moderate here.
+        "PATCH" | "DELETE" if shared.permissions.has_tokens() => {
+            let answered = moderate::answer(shared, client, request, body);
+            let response = answered.unwrap_or_else(|error| error.counted(shared).into());
+            return (response, None);
+        }
+        // A browser asks for permission without the token that the request will have.
+        _ => return (without_token(shared, request), None),
     };
-    let response = match request.method {
-        "GET" | "HEAD" => {
-            let room = shared.table.enter(&name.party, &name.room, None);
-            match room.refusal() {
-                Some(refusal) => refusal.into(),
-                None => counts(&room),
-            }
-        }
-        "POST" => {
-            let (response, verdict) = react(shared, client, request, &name, body);
-            return (response, Some(verdict));
-        }
-        "OPTIONS" => Response::empty(204),
-        _ => Response::text(405, &b"Method not allowed: use GET, POST or OPTIONS"[..]),
+    let name = match admit(shared, request, cap) {
+        Ok((name, _)) => name,
+        Err(not_admitted) => return (not_admitted.counted(shared).into(), None),
+    };
+    if cap == Cap::React {
+        let (response, verdict) = react(shared, client, request, &name, body);
+        return (response, Some(verdict));
+    }
+    let room = shared.table.enter(&name.party, &name.room, None);
+    let response = match room.refusal() {
+        Some(refusal) => refusal.into(),
+        None => counts(&room),
     };
     (response, None)
+}
+
+/// Answers a request that needs no token.
+fn without_token(shared: &Shared, request: &Request<'_>) -> Response<'static> {
+    match (locate(shared, request), request.method) {
+        (Err(not_admitted), _) => not_admitted.into(),
+        (Ok(_), "OPTIONS") => Response::empty(204),
+        (Ok(_), _) => Response::text(405, &b"Method not allowed: use GET, POST or OPTIONS"[..]),
+    }
 }
 
 /// Counts the taps in `body` at once, and answers with the new counts.
@@ -156,14 +124,4 @@ fn parse<'b>(
     };
     let tap = tap.map_err(|error| refuse(error.to_string()))?;
     Ok((session, tap))
-}
-
-/// The session that a request names, if it names one.
-///
-/// # Errors
-/// [`NotAdmitted::BadSession`] for a malformed name.
-pub(super) fn session(request: &Request<'_>) -> Result<Option<u128>, NotAdmitted> {
-    let name = query_value(request.target, "session");
-    name.map(|name| parse_session(name).ok_or(NotAdmitted::BadSession))
-        .transpose()
 }

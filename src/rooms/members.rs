@@ -37,17 +37,20 @@ const _: () = assert!(entry_bytes::<Membership>() == 48);
 pub(super) struct MemberSlot(u32);
 
 /// The number of low bits of a slot that hold the index in a list. A reactor has fewer connections
-/// than they can count. The bits above hold the interest.
-const INDEX_BITS: u32 = 30;
+/// than they can count. The bit above says that the member may not react, and the bits above that
+/// hold the interest.
+const INDEX_BITS: u32 = 29;
+const MUTE_BIT: u32 = 1 << INDEX_BITS;
+const INTEREST_SHIFT: u32 = INDEX_BITS + 1;
 
 impl MemberSlot {
     fn new(interest: Interest, index: usize) -> Self {
-        Self((interest as u32) << INDEX_BITS | index as u32)
+        Self((interest as u32) << INTEREST_SHIFT | index as u32)
     }
 
     /// What the member gets.
     pub(super) fn interest(self) -> Interest {
-        match self.0 >> INDEX_BITS {
+        match self.0 >> INTEREST_SHIFT {
             0 => Interest::Counts,
             1 => Interest::Mode,
             _ => Interest::Presence,
@@ -55,7 +58,22 @@ impl MemberSlot {
     }
 
     fn index(self) -> usize {
-        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
+        (self.0 & (MUTE_BIT - 1)) as usize
+    }
+
+    /// The slot of the same member, which may not react.
+    pub(super) fn muted(self) -> Self {
+        Self(self.0 | MUTE_BIT)
+    }
+
+    /// Whether the member may not react.
+    pub(super) fn is_mute(self) -> bool {
+        self.0 & MUTE_BIT != 0
+    }
+
+    /// The slot of the same member after it has taken over the place of `other`.
+    pub(super) fn moved_to(self, other: Self) -> Self {
+        Self(other.0 & !MUTE_BIT | self.0 & MUTE_BIT)
     }
 }
 
@@ -190,6 +208,22 @@ mod tests {
             for key in slots.keys().filter(|key| **key < 1000) {
                 prop_assert!(met.contains(key), "{key} was not met");
             }
+        }
+    }
+
+    #[test]
+    fn a_member_stays_mute_when_it_moves() {
+        let mut members = MemberList::default();
+        let slots: Vec<_> = (0..3)
+            .map(|key| members.add(key, Interest::Presence))
+            .collect();
+        let (leaver, last) = (slots[0].muted(), slots[2]);
+        assert_eq!(members.remove(leaver), Some(2));
+        for (mover, is_mute) in [(last, false), (last.muted(), true)] {
+            let moved = mover.moved_to(leaver);
+            assert_eq!(moved.is_mute(), is_mute);
+            assert_eq!(moved.interest(), Interest::Presence);
+            assert_eq!(members.key(moved), Some(2));
         }
     }
 

@@ -1,7 +1,10 @@
 //! The rooms: the application that this server is for.
 //!
 //! - `app`: the application, with the rooms of one reactor: joining, leaving, reactions. `http`:
-//!   requests without an upgrade. `route`: which room a target names.
+//!   requests without an upgrade. `moderate`: requests of moderators. `admit`: who gets to a room.
+//! - `route`: which room a target names.
+//! - `permission`: what clients may do by their access tokens. `expiry`: when connections end with
+//!   their tokens.
 //! - `refusal`: why clients are refused. `names`: what names must not contain. `shared`: what all
 //!   reactors share, and how they notify each other. [`standalone()`]: the rooms without a server.
 //! - `local_rooms`, `local_room`, `members`: what one reactor keeps of the rooms in which it has
@@ -16,10 +19,12 @@
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.
 
 mod activity;
+mod admit;
 mod app;
 mod broadcast;
 mod creation;
 mod encoded;
+mod expiry;
 mod fanout;
 mod http;
 mod key;
@@ -27,8 +32,10 @@ mod limits;
 mod local_room;
 mod local_rooms;
 mod members;
+mod moderate;
 mod moderation;
 mod names;
+mod permission;
 mod refusal;
 mod room;
 mod route;
@@ -45,6 +52,7 @@ pub(crate) use creation::{DEFAULT_ROOM_CREATE_RATE, Enforcement, RoomCreation};
 pub use encoded::Encoded;
 pub use limits::RoomLimits;
 pub(crate) use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS};
+pub(crate) use permission::Permissions;
 pub(crate) use refusal::DISMISSALS;
 pub use room::{Counts, Room, RoomError};
 pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};

@@ -11,8 +11,14 @@ use crate::reactor::Dismissal;
 /// Why a client may not enter a room, or may not stay in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// The access token has expired. The client may come back with a new one.
+    TokenExpired,
     /// The room was removed. A client that comes back finds a new room.
     Removed,
+    /// There is no access token, or it is refused.
+    Token,
+    /// The access token does not allow what the client asks for.
+    NotPermitted,
     /// The page is from an origin that is not allowed.
     Origin,
     /// The operator or a moderator has closed the room.
@@ -20,11 +26,26 @@ pub(super) enum Refusal {
 }
 
 /// The close frames of the refusals, in their order, with the labels of their metric.
-pub(crate) const DISMISSALS: [Dismissal; 3] = [
+pub(crate) const DISMISSALS: [Dismissal; 6] = [
+    Dismissal {
+        label: "token_expired",
+        code: CloseCode::Library(4100),
+        text: "the access token has expired",
+    },
     Dismissal {
         label: "removed",
         code: CloseCode::Library(4101),
         text: "the room was removed",
+    },
+    Dismissal {
+        label: "token",
+        code: CloseCode::Library(4500),
+        text: "a valid access token is required",
+    },
+    Dismissal {
+        label: "not_permitted",
+        code: CloseCode::Library(4501),
+        text: "the access token does not permit this",
     },
     Dismissal {
         label: "origin",
@@ -47,7 +68,8 @@ impl Refusal {
     fn status(self) -> u16 {
         match self {
             Self::Removed => 409,
-            Self::Origin | Self::Closed => 403,
+            Self::TokenExpired | Self::Token => 401,
+            Self::NotPermitted | Self::Origin | Self::Closed => 403,
         }
     }
 }
@@ -66,7 +88,10 @@ mod tests {
     #[test]
     fn each_refusal_has_its_own_row_of_the_table() {
         for (refusal, label) in [
+            (Refusal::TokenExpired, "token_expired"),
             (Refusal::Removed, "removed"),
+            (Refusal::Token, "token"),
+            (Refusal::NotPermitted, "not_permitted"),
             (Refusal::Origin, "origin"),
             (Refusal::Closed, "closed"),
         ] {

@@ -38,6 +38,9 @@ pub enum RoomError {
     /// The client has reached its limit of new rooms a minute.
     #[error("too many new rooms from this address; try again later")]
     TooManyCreated,
+    /// The client's access token does not allow reactions.
+    #[error("the access token does not permit reactions")]
+    NotPermitted,
     /// The room is frozen.
     #[error("the room is frozen: it counts no reactions now")]
     Frozen,
@@ -298,9 +301,9 @@ impl Room {
             state.encoded = None;
             self.activity.reset();
         }
-        reset.finish()?;
+        // Before the reset is over, so that the removals last with it.
         self.remove_unlisted_kinds();
-        Ok(())
+        reset.finish()
     }
 
     /// The reactors with members in the room.
@@ -417,6 +420,7 @@ impl RoomError {
             Self::KindNotAllowed => "kind",
             Self::TooManyKinds(_) => "kinds",
             Self::TooManyCreated => "rooms",
+            Self::NotPermitted => "permission",
             Self::Frozen => "frozen",
             Self::Closed => "closed",
             Self::Removed => "removed",
@@ -440,7 +444,7 @@ impl RoomError {
     /// The status of the response to a request that can't be counted.
     pub(super) fn status(&self) -> u16 {
         match self {
-            Self::Closed => 403,
+            Self::NotPermitted | Self::Closed => 403,
             Self::Frozen | Self::Removed => 409,
             Self::KindNotAllowed | Self::TooManyKinds(_) => 422,
             Self::TooManyCreated => 429,

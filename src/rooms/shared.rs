@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::broadcast::Topic;
 use super::creation::RoomCreation;
+use super::permission::Permissions;
 use super::room::Room;
 use super::route::Router;
 use super::session::SessionTable;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     /// Which web pages may use this server.
     pub(crate) origins: Origins,
+    /// What clients may do.
+    pub(crate) permissions: Permissions,
     /// The pages, if the server serves them.
     pub(crate) pages: Option<Pages>,
     /// Maximum length of a kind, in bytes.

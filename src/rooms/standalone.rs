@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::app::RoomsApp;
 use super::creation::{Enforcement, RoomCreation};
+use super::permission::Permissions;
 use super::route::Router;
 use super::session::{
     DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_MAX_SESSIONS, DEFAULT_SESSION_MEMORY, SessionTable,
@@ -35,6 +36,7 @@ pub fn standalone(
         mailboxes: vec![Arc::clone(&parts.mailbox)],
         router: Router::default(),
         origins: Origins::default(),
+        permissions: Permissions::new(None),
         pages: None,
         max_kind_bytes: DEFAULT_MAX_KIND_BYTES,
         tick: DEFAULT_TICK,

@@ -35,7 +35,7 @@ impl RoomsApp {
                 return Some(Verdict::Repeated);
             }
         }
-        let Err(error) = self.count(client, member.room, &tap.kind, tap.taps) else {
+        let Err(error) = self.count(client, member, &tap.kind, tap.taps) else {
             return Some(Verdict::Batch(tap.taps));
         };
         if let Some(number) = tap.number {

@@ -7,6 +7,9 @@
 //! `mem` of TCP in `/proc/net/sockstat`, in pages. On a machine that serves only Ovation, nearly
 //! all of it is frames in flight.
 //!
+//! Before that, at [`SCARCE_PERCENT`] of the share, the reactors end connections whose sockets take
+//! no output: clients that don't read must not slow the broadcasts of others.
+//!
 //! A pause ends when the memory falls below the share, and at the latest after [`MAX_PAUSE`]:
 //! members that never read hold what their send buffers hold, and must not stop the others for
 //! ever.
@@ -19,6 +22,8 @@ use crate::reactor::LogThrottle;
 
 /// Default share of `tcp_mem`'s pressure mark that TCP may use before fan-outs pause, in percent.
 pub(crate) const DEFAULT_IN_FLIGHT_PERCENT: u8 = 50;
+/// Share of the limit at which connections without any progress end, in percent.
+const SCARCE_PERCENT: u64 = 75;
 /// Minimum time between two readings of the memory, by all reactors together.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Maximum time that a fan-out pauses before it sends one more chunk.
@@ -53,6 +58,13 @@ impl TcpMemory {
             .is_some_and(|limit| self.used_pages.get(now) > limit)
     }
 
+    /// Whether so much memory is in use that connections which hold some without any progress should
+    /// end.
+    pub(super) fn is_scarce(&self, now: Instant) -> bool {
+        self.limit_pages
+            .is_some_and(|limit| self.used_pages.get(now) * 100 > limit * SCARCE_PERCENT)
+    }
+
     /// Logs, once a minute, that a pause has lasted as long as it may.
     pub(super) fn log_paused(&self, now: Instant) {
         if self.throttle.allows(now) {
@@ -68,6 +80,8 @@ mod tests {
 
     #[test]
     fn memory_is_never_high_without_a_limit() {
-        assert!(!TcpMemory::new(0).is_high(Instant::now()));
+        let now = Instant::now();
+        assert!(!TcpMemory::new(0).is_high(now));
+        assert!(!TcpMemory::new(0).is_scarce(now));
     }
 }

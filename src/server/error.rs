@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::admin::AdminError;
+use crate::config::KeyFileError;
 use crate::reactor::BindError;
 use crate::store::{CloseError, OpenError};
 
 /// Why the server can't run. Each kind has its own exit code.
 #[derive(Debug, Error)]
 pub(crate) enum ServeError {
+    /// A file of keys for access tokens can't be used.
+    #[error(transparent)]
+    Access(#[from] KeyFileError),
     /// The snapshot can't be opened.
     #[error(transparent)]
     Snapshot(#[from] OpenError),
@@ -48,7 +52,7 @@ impl ServeError {
         match self {
             Self::System { .. } | Self::Thread(_) => 1,
             Self::Admin(AdminError::Bind(_)) | Self::Bind(_) => 3,
-            Self::Admin(_) => 2,
+            Self::Access(_) | Self::Admin(_) => 2,
             Self::Snapshot(_) | Self::Close { .. } => 4,
         }
     }

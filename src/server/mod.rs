@@ -47,9 +47,10 @@ pub(crate) fn serve(
 ) -> Result<(), ServeError> {
     // The supervisor comes first, so that a signal at any time ends the server in order.
     let supervisor = Supervisor::start().map_err(ServeError::system("watch signals"))?;
+    let access = args.access.access()?;
     let opened = Opened::open(args)?;
     let bound = Bound::bind(opened, args)?;
-    let running = Running::start(bound, args, supervisor)?;
+    let running = Running::start(bound, args, access, supervisor)?;
     ready(&running.addresses, &running.admin_addresses);
     let ended = running.wait();
     let closed = running.stop();

@@ -13,11 +13,12 @@ use super::reactors::{ReactorSettings, Reactors};
 use super::report;
 use super::sessions::Sessions;
 use super::supervisor::Supervisor;
+use crate::access::Access;
 use crate::admin::{AdminThread, Sources};
 use crate::config::{ServeArgs, advice};
 use crate::protocol::http::{Hosts, Origins};
 use crate::reactor::{ListenAddress, LogThrottle, Mailbox, ReactorParts};
-use crate::rooms::{RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
+use crate::rooms::{Permissions, RoomLimits, RoomNotice, RoomTable, Router, Shared, TcpMemory};
 use crate::store::{CloseError, Store};
 use crate::web::{PageSettings, Pages};
 
@@ -47,12 +48,13 @@ impl Running {
     pub(super) fn start(
         bound: Bound,
         args: &ServeArgs,
+        access: Option<Access>,
         supervisor: Supervisor,
     ) -> Result<Self, ServeError> {
         let store = bound.opened.store;
         let mailboxes = bound.parts.iter().map(|it| Arc::clone(&it.mailbox));
         let sessions = Sessions::open(args);
-        let shared = Arc::new(shared(args, &store, &sessions, mailboxes.collect()));
+        let shared = Arc::new(shared(args, access, &store, &sessions, mailboxes.collect()));
         let settings = Arc::new(ReactorSettings {
             shared: Arc::clone(&shared),
             limits: args
@@ -139,6 +141,7 @@ impl Running {
 /// What the rooms of all reactors share.
 fn shared(
     args: &ServeArgs,
+    access: Option<Access>,
     store: &Arc<Store>,
     sessions: &Sessions,
     mailboxes: Vec<Arc<Mailbox<RoomNotice>>>,
@@ -154,6 +157,7 @@ fn shared(
         kinds: rooms.kinds.as_deref(),
         party: rooms.parties.first().map_or("main", String::as_str),
         max_kind_bytes: limits.max_kind_bytes,
+        brand: args.pages.brand(),
     };
     Shared {
         table: RoomTable::new(Arc::clone(store), room_limits),
@@ -162,6 +166,7 @@ fn shared(
             parties: rooms.parties.clone(),
             max_room_name_bytes: limits.max_room_name_bytes,
         },
+        permissions: Permissions::new(access),
         origins: Origins::only(args.pages.allow_origins.clone()),
         pages: (!args.pages.no_pages).then(|| Pages::new(&page_settings)),
         max_kind_bytes: limits.max_kind_bytes,

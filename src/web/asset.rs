@@ -15,6 +15,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// A picture may be opened as a document, which then runs no script and loads nothing. Pictures in
+/// SVG carry their own styles.
+const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+
 /// Browsers ask again each time and get a 304, so that no page runs a script of another version.
 const CACHE_CONTROL: &str = "no-cache";
 
@@ -30,6 +34,8 @@ pub(crate) enum Audience {
     Any,
     /// Pages of this server, which other pages may not frame.
     Operator,
+    /// Pages of this server. The file is a picture that the operator has chosen.
+    Picture,
 }
 
 /// A file, plain and compressed, ready to be sent.
@@ -110,6 +116,7 @@ impl Form {
         }
         let policy = match audience {
             Audience::Operator => [CONTENT_SECURITY_POLICY, NO_FRAMES].concat(),
+            Audience::Picture => PICTURE_POLICY.to_owned(),
             Audience::Own | Audience::Any => CONTENT_SECURITY_POLICY.to_owned(),
         };
         field(&mut fields, "Content-Security-Policy", &policy);

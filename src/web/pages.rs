@@ -8,10 +8,12 @@
 use bytes::Bytes;
 
 use super::asset::{Asset, Audience};
+use super::brand::{self, Brand};
+use super::script;
 use crate::protocol::http::{Request, path_of};
 
 /// The settings that the server fills into the pages.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PageSettings<'s> {
     /// The kinds that the server counts, which the page and the element show. If `None`, they show
     /// the default kinds of `ovation.js`.
@@ -20,6 +22,8 @@ pub(crate) struct PageSettings<'s> {
     pub(crate) party: &'s str,
     /// Maximum length of a kind, in bytes.
     pub(crate) max_kind_bytes: usize,
+    /// The site's own look.
+    pub(crate) brand: Brand,
 }
 
 /// The pages, ready to be sent.
@@ -33,40 +37,44 @@ impl Pages {
     /// Fills in the settings and prepares the responses.
     pub(crate) fn new(settings: &PageSettings<'_>) -> Self {
         let page = page(settings);
-        let element = element(settings);
+        let files = [
+            ("/ovation.js", JAVASCRIPT, element(settings), Audience::Any),
+            (
+                "/pages/page.js",
+                JAVASCRIPT,
+                script::join(&PAGE),
+                Audience::Own,
+            ),
+            (
+                "/ovation-extras.js",
+                JAVASCRIPT,
+                script::strip(EXTRAS_JS),
+                Audience::Any,
+            ),
+            (
+                "/pages/qr.js",
+                JAVASCRIPT,
+                script::strip(QR_JS),
+                Audience::Own,
+            ),
+            (
+                "/pages/page.css",
+                CSS,
+                style(&settings.brand),
+                Audience::Own,
+            ),
+            ("/pages/icon.svg", SVG, ICON_SVG.to_owned(), Audience::Own),
+        ];
+        let files = files.map(|(path, content_type, text, audience)| {
+            (path, Asset::new(content_type, text.as_bytes(), audience))
+        });
+        let logo = settings.brand.logo.iter().map(|logo| {
+            let logo = Asset::new(logo.content_type, &logo.content, Audience::Picture);
+            (LOGO, logo)
+        });
         Self {
             page: Asset::new("text/html; charset=utf-8", page.as_bytes(), Audience::Own),
-            files: [
-                ("/ovation.js", JAVASCRIPT, element.as_str(), Audience::Any),
-                (
-                    "/pages/page.js",
-                    JAVASCRIPT,
-                    include_str!("room/page.js"),
-                    Audience::Own,
-                ),
-                (
-                    "/pages/hearts.js",
-                    JAVASCRIPT,
-                    include_str!("room/hearts.js"),
-                    Audience::Own,
-                ),
-                (
-                    "/pages/page.css",
-                    "text/css; charset=utf-8",
-                    include_str!("room/page.css"),
-                    Audience::Own,
-                ),
-                (
-                    "/pages/icon.svg",
-                    "image/svg+xml",
-                    include_str!("room/icon.svg"),
-                    Audience::Own,
-                ),
-            ]
-            .map(|(path, content_type, text, audience)| {
-                (path, Asset::new(content_type, text.as_bytes(), audience))
-            })
-            .into(),
+            files: files.into_iter().chain(logo).collect(),
         }
     }
 
@@ -88,28 +96,71 @@ impl Pages {
 }
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+const LOGO: &str = "/pages/logo";
+
+/// The modules of the page, in the order in which they import each other.
+const PAGE: [&str; 4] = [
+    include_str!("room/dom.js"),
+    include_str!("room/layout.js"),
+    include_str!("room/status.js"),
+    include_str!("room/page.js"),
+];
+const QR_JS: &str = include_str!("room/qr.js");
+const EXTRAS_JS: &str = include_str!("room/ovation-extras.js");
+const PAGE_CSS: &str = include_str!("room/page.css");
+const STAGE_CSS: &str = include_str!("room/stage.css");
+const ICON_SVG: &str = include_str!("room/icon.svg");
+/// The modules of the element, in the order in which they import each other.
+const ELEMENT: [&str; 3] = [
+    include_str!("room/kinds.js"),
+    include_str!("room/ovation.js"),
+    include_str!("room/element.js"),
+];
 
 /// The page, with the settings in attributes, since inline scripts aren't allowed.
 fn page(settings: &PageSettings<'_>) -> String {
+    let Brand {
+        name, logo, theme, ..
+    } = &settings.brand;
+    let name = name.as_ref().map(|name| escape(&name.0));
+    // The picture needs a text of its own only if no name follows it.
+    let (picture, text) = match (logo, &name) {
+        (Some(_), Some(name)) => (r#"<img src="/pages/logo" alt="">"#, name.as_str()),
+        (Some(_), None) => (r#"<img src="/pages/logo" alt="Home">"#, ""),
+        (None, Some(name)) => ("", name.as_str()),
+        (None, None) => ("", "Ovation"),
+    };
+    let is_branded = name.is_some() || logo.is_some();
     include_str!("room/page.html")
         .replace("{max-kind-bytes}", &settings.max_kind_bytes.to_string())
+        .replace("{theme}", theme.name())
+        .replace("{branded}", if is_branded { " data-branded" } else { "" })
+        .replace("{logo}", picture)
         .replace("{party}", &escape(settings.party))
+        .replace("{site}", name.as_deref().unwrap_or("Ovation"))
+        .replace("{brand}", text)
 }
 
-/// The element, with the server's kinds as its default. Comments on lines of their own are for
-/// readers of the source and are left out.
+/// The style sheet of the page and the stage, in the site's colour.
+fn style(brand: &Brand) -> String {
+    let own = brand.color.map(brand::style);
+    [PAGE_CSS, STAGE_CSS, own.as_deref().unwrap_or("")].concat()
+}
+
+/// The element as one module, with the server's kinds as its default.
 fn element(settings: &PageSettings<'_>) -> String {
-    let mut element = String::new();
-    for line in include_str!("room/ovation.js").lines() {
-        let line = match (settings.kinds, line.strip_prefix(KINDS)) {
-            (Some(kinds), Some(_)) => &kinds_line(kinds),
-            _ if line.trim_start().starts_with("//") => continue,
-            _ => line,
-        };
-        element.push_str(line);
-        element.push('\n');
-    }
-    element
+    let element = script::join(&ELEMENT);
+    let Some(kinds) = settings.kinds else {
+        return element;
+    };
+    let lines = element.lines().map(|line| match line.strip_prefix(KINDS) {
+        Some(_) => kinds_line(kinds),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The start of the element's line with the kinds.
@@ -118,7 +169,7 @@ const KINDS: &str = "export const DEFAULT_KINDS = ";
 fn kinds_line(kinds: &[String]) -> String {
     // Serializing strings can't fail, and JSON is JavaScript (ECMA-262, since its tenth edition).
     let kinds = serde_json::to_string(kinds).unwrap_or_default();
-    format!("{KINDS}{kinds};")
+    format!("{KINDS}{kinds};\n")
 }
 
 /// Escapes text for an attribute.
@@ -147,17 +198,25 @@ mod tests {
             kinds: None,
             party: "\"'<b>&",
             max_kind_bytes: 32,
+            brand: Brand {
+                name: Some("A & B {party}".parse().unwrap()),
+                ..Brand::default()
+            },
         });
         assert!(
             page.contains("data-party=\"&quot;&#39;&lt;b&gt;&amp;\""),
             "{page}"
         );
         assert!(page.contains("data-max-kind-bytes=\"32\""));
-        assert!(!page.contains('{'), "a setting is missing");
+        assert!(page.contains("<span>A &amp; B {party}</span>"), "{page}");
+        assert!(
+            !page.replace("A &amp; B {party}", "").contains('{'),
+            "a setting is missing"
+        );
     }
 
     #[test]
-    fn the_element_has_the_kinds_and_no_line_comments() {
+    fn the_element_is_one_module_with_the_kinds() {
         let kinds = ["love".to_owned(), "\"</script>".to_owned()];
         let told = |kinds| {
             let settings = PageSettings {
@@ -176,13 +235,12 @@ mod tests {
         let expected = "\nexport const DEFAULT_KINDS = [\"love\",\"\\\"</script>\"];\n";
         assert!(element.contains(expected), "{element}");
         assert_eq!((lines(&element), lines(&told(None))), (1, 1));
-        assert!(told(None).contains("DEFAULT_KINDS = [\"❤\""));
-        assert!(
-            !element
-                .lines()
-                .any(|line| line.trim_start().starts_with("//"))
-        );
-        assert!(element.contains("@typedef"), "the documentation must stay");
+        assert!(told(None).contains("NAMED_KINDS = [\"love\""));
+        for export in ["class OvationRoom", "class OvationReactions", "const glyph"] {
+            assert!(element.contains(&format!("\nexport {export} ")), "{export}");
+        }
+        let is_import = |line: &str| line.starts_with("import ");
+        assert!(!element.lines().any(is_import), "{element}");
     }
 
     #[test]

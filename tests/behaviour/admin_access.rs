@@ -55,7 +55,7 @@ fn a_public_admin_address_needs_a_token() {
     let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", path];
     let failed = refused(directory.path(), &with_file);
     assert_eq!(failed.code, Some(2), "{}", failed.message);
-    fs::write(&file, "short").unwrap();
+    write_token(directory.path(), "short");
     let failed = refused(directory.path(), &with_file);
     assert!(failed.message.contains("at least 16"), "{}", failed.message);
 }
@@ -63,10 +63,8 @@ fn a_public_admin_address_needs_a_token() {
 #[test]
 fn a_public_admin_address_asks_for_its_token() {
     let directory = directory();
-    let file = directory.path().join("token");
-    fs::write(&file, format!("{TOKEN}\n")).unwrap();
-    let path = file.to_str().unwrap();
-    let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", path];
+    let path = write_token(directory.path(), &format!("{TOKEN}\n"));
+    let with_file = ["--admin", "0.0.0.0:0", "--admin-token-file", &path];
     let server = Server::start_in(directory.path(), &with_file);
     let port = server
         .admin_address()
@@ -122,12 +120,11 @@ fn only_a_chosen_admin_address_must_be_free() {
     // If this fails, another process has the address, which is just as good.
     let _first = TcpListener::bind("127.0.0.1:1998");
     let directory = directory();
-    let file = directory.path().join("token");
-    fs::write(&file, TOKEN).unwrap();
-    let with_default = ["--admin-token-file", file.to_str().unwrap()];
+    let file = token_file(directory.path());
+    let with_default = ["--admin-token-file", &file];
     let second = Server::start_in(directory.path(), &with_default);
     assert_eq!(Http::connect(&second).get("/party/talk").status, 200);
-    assert!(second.log().contains("no admin"), "{}", second.log());
+    eventually("the log says it", || second.log().contains("no admin"));
     assert_eq!(second.stop().code(), Some(0));
     // An address that the operator chose must be free.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -342,8 +339,13 @@ fn wrong_tokens_are_counted_and_logged_once() {
 }
 
 fn token_file(home: &Path) -> String {
+    write_token(home, TOKEN)
+}
+
+/// Writes a token that only its owner can read. Returns the path of its file.
+fn write_token(home: &Path, token: &str) -> String {
     let file = home.join("token");
-    fs::write(&file, TOKEN).unwrap();
+    fs::write(&file, token).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     file.to_str().expect("UTF-8").to_owned()
 }

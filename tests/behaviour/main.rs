@@ -11,6 +11,7 @@
 //! - `frames`: RFC 6455, rule by rule. `http`: RFC 9112, and hostile clients.
 //! - `bodies`: bodies of requests, with a length or in chunks.
 //! - `pages`: the room's page and the element, as far as HTTP goes.
+//! - `tokens`: access tokens that PyJWT made.
 //! - `settings`: flags from the environment. `listen`: addresses. `idle`: wake-ups and pings.
 //! - `descriptors`: file descriptors run out. `overload`: the kernel runs out of something else.
 //! - `durability`: restarts, SIGKILL, exit codes. `disk`: a full, failing or slow disk, damage.
@@ -58,3 +59,4 @@ mod slow;
 mod snapshot;
 mod sse;
 mod support;
+mod tokens;

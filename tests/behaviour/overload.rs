@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Http, Server, cpu_time_during, directory};
+use crate::support::{Http, Server, cpu_time_during, directory, eventually};
 
 /// Longest wait for the first response. A client that can't even be refused waits in vain.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
@@ -76,6 +76,7 @@ fn old_clients_stay(call: &str, error: &str) {
         used < Duration::from_millis(300),
         "{error}: {used:?} of CPU time in a second"
     );
+    eventually("the log says it", || warnings(&server) > 0);
     assert_eq!(warnings(&server), 1, "{error}");
 }
 

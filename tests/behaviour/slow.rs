@@ -1,11 +1,19 @@
 //! A member that stops reading delays no one, costs the server almost nothing, and gets the newest
 //! counts when it reads again.
 
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use crate::support::{
-    Client, Counts, FIN, Http, PING, PONG, RawSocket, Server, TEXT, dial_with_small_buffer,
-    eventually, masked, open_sockets, reaction, resident_bytes, upgrade_head,
+    AdminSide, Client, Counts, FIN, Http, PING, PONG, RawSocket, Server, TEXT, dial,
+    dial_with_small_buffer, eventually, masked, open_sockets, reaction, resident_bytes, skip,
+    upgrade_head,
 };
 
 /// As many kinds as a room can have. Each has 32 bytes, and most of these need two bytes in JSON.
@@ -196,4 +204,82 @@ fn slow_members_do_not_delay_shutdown() {
     assert_eq!(server.wait().code(), Some(0));
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "it took {took:?}");
+}
+
+/// Pages of memory that TCP uses on this machine.
+fn tcp_pages() -> u64 {
+    let sockstat = fs::read_to_string("/proc/net/sockstat").expect("Linux has it");
+    let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"));
+    let pages = tcp.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    pages.expect("a number of pages")
+}
+
+/// Sends requests without reading responses until the server takes no more.
+fn clog(server: &Server) -> TcpStream {
+    let mut stream = dial(server);
+    let socket = SockRef::from(&stream);
+    socket.set_send_buffer_size(1 << 20).expect("TCP");
+    let patience = Some(Duration::from_millis(20));
+    stream.set_write_timeout(patience).expect("not zero");
+    let requests = "GET /party/clogged HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    while stream.write_all(requests.as_bytes()).is_ok() {}
+    stream
+}
+
+#[test]
+fn clients_that_take_nothing_end_while_tcp_memory_is_scarce() {
+    // One percent of the mark, so that a few clients are enough.
+    let arguments = ["--reactors", "1", "--in-flight-percent", "1"];
+    let (server, admin) = AdminSide::start(&arguments);
+    let tcp_mem = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").expect("Linux has it");
+    let mark = tcp_mem
+        .split_whitespace()
+        .nth(1)
+        .and_then(|it| it.parse::<u64>().ok());
+    let limit = mark.expect("three numbers") / 100;
+    if limit > 1 << 14 {
+        return skip("this machine lets TCP use too much memory for a test to fill");
+    }
+    let is_over = AtomicBool::new(false);
+    let longest = thread::scope(|scope| {
+        let honest = scope.spawn(|| longest_wait(&server, &is_over));
+        // However this thread ends, the other one ends too.
+        let over = Over(&is_over);
+        let ended = || admin.metric("ovation_closed_total{reason=\"tcp_memory\"}");
+        let mut clogged = Vec::new();
+        while ended() == 0.0 {
+            assert!(clogged.len() < 500, "none has ended");
+            clogged.push(clog(&server));
+        }
+        eventually("so many have ended that the others may stay", || {
+            tcp_pages() <= limit || ended() >= clogged.len() as f64
+        });
+        drop(over);
+        honest.join().expect("it stays a member")
+    });
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
+
+/// Reacts until `is_over`, and returns the longest time that a reaction took to come back.
+fn longest_wait(server: &Server, is_over: &AtomicBool) -> Duration {
+    let (mut member, _) = Client::join(server, "talk");
+    let (mut expected, mut longest) = (0, Duration::ZERO);
+    while !is_over.load(Ordering::Relaxed) {
+        let sent = Instant::now();
+        member.react("love");
+        expected += 1;
+        member.wait_for(|counts| counts.of("love") == expected);
+        longest = longest.max(sent.elapsed());
+        thread::sleep(Duration::from_millis(5));
+    }
+    longest
+}
+
+/// Sets the flag when it is dropped.
+struct Over<'f>(&'f AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -3,7 +3,12 @@
 
 pub(crate) mod snapshot;
 
+use std::path::Path;
+
+use super::access::{KeyFileError, KeyFileProblem};
+use crate::access::KeyError;
 use crate::admin::AdminError;
+use crate::os::secret_file::{Content, SecretFileError};
 use crate::reactor::{BindError, ListenAddress, TurnAway};
 
 /// A fact, followed by what the operator can do about it.
@@ -34,8 +39,11 @@ pub(crate) fn undecided(address: &ListenAddress) -> String {
 pub(crate) fn admin_error(error: &AdminError) -> String {
     match error {
         AdminError::TokenNeeded(_) => advise(error, "give it one with --admin-token-file FILE"),
-        AdminError::TokenFile { .. } => advise(error, "correct --admin-token-file"),
-        AdminError::ShortToken(_) => advise(
+        AdminError::TokenFile { path, source } => match source {
+            SecretFileError::OpenToOthers(_) => advise(error, &close(path, Content::Secret)),
+            _ => advise(error, "correct --admin-token-file"),
+        },
+        AdminError::ShortToken(_) | AdminError::NotText(_) => advise(
             error,
             "openssl rand -hex 16 makes one for --admin-token-file",
         ),
@@ -49,6 +57,52 @@ pub(crate) fn admin_error(error: &AdminError) -> String {
 /// How an operator allows changes on an admin side without a token.
 pub(crate) const ADMIN_CHANGES: &str =
     "start the server with --admin-token-file FILE, or with --admin-changes-without-token";
+
+/// Words for a file of keys for access tokens that can't be used.
+pub(crate) fn key_file_error(error: &KeyFileError) -> String {
+    let flag = match error.content {
+        Content::Secret => "--token-secret-file",
+        Content::Public => "--token-key-file",
+    };
+    match &error.reason {
+        KeyFileProblem::File(SecretFileError::OpenToOthers(_)) => {
+            advise(error, &close(&error.path, error.content))
+        }
+        KeyFileProblem::File(_) => advise(error, &format!("correct {flag}")),
+        KeyFileProblem::Key(key) => match key {
+            KeyError::ShortSecret(_) => {
+                advise(error, &format!("openssl rand -hex 32 makes one for {flag}"))
+            }
+            KeyError::Private => advise(
+                error,
+                "keep it where tokens are made, and give its public half, which openssl pkey \
+                 -pubout writes",
+            ),
+            KeyError::SecretInSet => advise(error, "give secrets with --token-secret-file"),
+            KeyError::RsaBits(_) => advise(error, "make a new one, or one for ES256 or EdDSA"),
+            KeyError::TooMany => advise(error, "remove those that no longer sign tokens"),
+            KeyError::Unknown | KeyError::EmptySet => advise(error, &format!("correct {flag}")),
+        },
+    }
+}
+
+/// Words for a file with a secret that can't be read, or must not be.
+pub(crate) fn secret_file_error(path: &Path, error: &SecretFileError) -> String {
+    let fact = format!("{}: {error}", path.display());
+    match error {
+        SecretFileError::OpenToOthers(_) => advise(fact, &close(path, Content::Secret)),
+        _ => fact,
+    }
+}
+
+/// How to close a file to other users.
+fn close(path: &Path, content: Content) -> String {
+    let mode = match content {
+        Content::Secret => 600,
+        Content::Public => 644,
+    };
+    format!("chmod {mode} {}", path.display())
+}
 
 /// Words for an admin side that is left out because its default address is in use.
 pub(crate) fn admin_left_out(address: &ListenAddress) -> String {

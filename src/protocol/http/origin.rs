@@ -39,6 +39,15 @@ impl Origins {
         }
     }
 
+    /// Whether the request comes from a page of the server itself, or from an origin that the list
+    /// names: not because any origin may use the server.
+    pub(crate) fn trust(&self, request: &Request<'_>) -> bool {
+        match &self.allowed {
+            Some(_) => self.allow(request),
+            None => !is_cross_origin(request),
+        }
+    }
+
     /// The value of `Access-Control-Allow-Origin` in the response, if the origin is allowed.
     pub(super) fn header<'o>(&self, request: &Request<'o>) -> Option<&'o str> {
         match self.allowed {
@@ -88,6 +97,7 @@ mod tests {
         assert_eq!(origins.header(&from(asked)), asked);
         assert_eq!(origins.header(&from(Some("https://b.example"))), None);
         assert!(Origins::default().allow(&from(Some("null"))));
+        assert!(!Origins::default().trust(&from(asked)) && origins.trust(&from(asked)));
         assert_eq!(Origins::none().header(&from(Some("null"))), None);
         let any = Origins::only(vec!["https://a.example".to_owned(), "*".to_owned()]);
         assert!(any.allow(&from(Some("https://b.example"))));

@@ -60,9 +60,12 @@ impl<'b> Response<'b> {
     pub fn encode(&self, request: &Request<'_>, origins: &Origins, output: &mut Vec<u8>) {
         self.encode_head(request.keep_alive, output);
         encode_cors(request, origins, output);
+        self.encode_challenge(output);
         if request.method == "OPTIONS" {
-            field(output, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-            field(output, "Access-Control-Allow-Headers", "Content-Type");
+            let methods = "GET, POST, PATCH, DELETE, OPTIONS";
+            field(output, "Access-Control-Allow-Methods", methods);
+            let fields = "Content-Type, Authorization";
+            field(output, "Access-Control-Allow-Headers", fields);
             field(output, "Access-Control-Max-Age", "86400");
         }
         output.extend_from_slice(b"\r\n");
@@ -92,8 +95,16 @@ impl<'b> Response<'b> {
     /// Appends the response to a request that was refused. The connection closes after it.
     pub fn encode_final(&self, output: &mut Vec<u8>) {
         self.encode_head(false, output);
+        self.encode_challenge(output);
         output.extend_from_slice(b"\r\n");
         output.extend_from_slice(&self.body);
+    }
+
+    /// Appends the challenge that a response with the status 401 needs (RFC 9110, section 11.6.1).
+    fn encode_challenge(&self, output: &mut Vec<u8>) {
+        if self.status == 401 {
+            field(output, "WWW-Authenticate", "Bearer");
+        }
     }
 
     fn encode_head(&self, keep_alive: bool, output: &mut Vec<u8>) {
@@ -252,7 +263,9 @@ mod tests {
         assert!(
             text.contains("Access-Control-Allow-Origin: https://a.example\r\nVary: Origin\r\n")
         );
-        assert!(text.contains("Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"));
+        assert!(
+            text.contains("Access-Control-Allow-Methods: GET, POST, PATCH, DELETE, OPTIONS\r\n")
+        );
         assert!(text.contains("Connection: close\r\n"));
     }
 

@@ -68,4 +68,18 @@ mod tests {
             assert_eq!(query_has(target, ("presence", "1")), expected, "{target}");
         }
     }
+
+    #[test]
+    fn the_first_of_equal_parameters_counts() {
+        for (target, expected) in [
+            ("/party/talk?token=a&token=b", Some("a")),
+            ("/party/talk?xtoken=a&token=b=c", Some("b=c")),
+            ("/party/talk?token=%61", Some("%61")),
+            ("/party/talk?token=", Some("")),
+            ("/party/talk?token", None),
+            ("/party/token=a", None),
+        ] {
+            assert_eq!(query_value(target, "token"), expected, "{target}");
+        }
+    }
 }

@@ -31,8 +31,7 @@ impl UpgradeError {
 
 /// Checks a handshake and derives the value of `Sec-WebSocket-Accept`.
 ///
-/// The server ignores the extensions and subprotocols that a client offers, which declines them
-/// (sections 4.2.2 and 9.1).
+/// The server ignores the extensions that a client offers, which declines them (section 9.1).
 ///
 /// # Errors
 /// [`UpgradeError`] names what is wrong with the handshake.
@@ -50,14 +49,31 @@ pub fn accept_key(request: &Request<'_>) -> Result<String, UpgradeError> {
     }
 }
 
-/// Appends the response after which the connection is a WebSocket.
-pub fn encode_switching_protocols(accept_key: &str, output: &mut Vec<u8>) {
+/// The subprotocol that the server selects if a client offers it. Its messages are those of every
+/// client. A browser that offers subprotocols, such as one with a token, needs one to be selected.
+const SUBPROTOCOL: &str = "ovation";
+
+/// Appends the response to `request` after which the connection is a WebSocket.
+pub fn encode_switching_protocols(request: &Request<'_>, accept_key: &str, output: &mut Vec<u8>) {
     output.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Accept: ",
     );
     output.extend_from_slice(accept_key.as_bytes());
-    output.extend_from_slice(b"\r\n\r\n");
+    output.extend_from_slice(b"\r\n");
+    let mut offers = request.values("Sec-WebSocket-Protocol");
+    if offers.any(|offer| lists(offer, SUBPROTOCOL)) {
+        output.extend_from_slice(b"Sec-WebSocket-Protocol: ");
+        output.extend_from_slice(SUBPROTOCOL.as_bytes());
+        output.extend_from_slice(b"\r\n");
+    }
+    output.extend_from_slice(b"\r\n");
+}
+
+/// Whether the list of subprotocols `offer` contains `name`, in the same case (section 4.2.1).
+fn lists(offer: &[u8], name: &str) -> bool {
+    let mut names = offer.split(|&byte| byte == b',');
+    names.any(|offered| offered.trim_ascii() == name.as_bytes())
 }
 
 fn is_base64_of_16_bytes(key: &str) -> bool {
@@ -83,6 +99,35 @@ mod tests {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
         );
         assert_eq!(accept.as_deref(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn one_subprotocol_is_selected_if_it_is_offered() {
+        for (offers, is_selected) in [
+            ("", false),
+            ("Sec-WebSocket-Protocol: ovation\r\n", true),
+            (
+                "Sec-WebSocket-Protocol: a, ovation ,ovation.token.x\r\n",
+                true,
+            ),
+            (
+                "Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol: ovation\r\n",
+                true,
+            ),
+            (
+                "Sec-WebSocket-Protocol: Ovation, ovation.token.x\r\n",
+                false,
+            ),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{offers}\r\n");
+            let (request, _) = request::parse(text.as_bytes(), 8192).unwrap().unwrap();
+            let mut output = Vec::new();
+            encode_switching_protocols(&request, "key", &mut output);
+            let head = String::from_utf8(output).unwrap();
+            let selected = "\r\nSec-WebSocket-Protocol: ovation\r\n\r\n";
+            assert_eq!(head.contains(selected), is_selected, "{offers}");
+            assert_eq!(head.matches("\r\n\r\n").count(), 1, "{head}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 /**
- * Ovation's client: a room with live counts, and a row of reaction buttons for any page.
- *
- * Use `new OvationRoom({ room: "talk-1" })` or `<ovation-reactions room="talk-1">`.
+ * Ovation's client: a room with live counts. Use `new OvationRoom({ room: "talk-1" })`.
  *
  * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} RoomState
  *   `waiting`: disconnected; will retry soon. `refused`: turned away; see `reason`. `closed`: closed by
@@ -23,9 +21,6 @@
  *   the client connects.
  */
 
-/** Kinds to show by default. A server with `--kinds` puts its own here. */
-export const DEFAULT_KINDS = ["❤", "👏", "🎉", "😂", "🔥"];
-
 /** Maximum number of taps that are kept until the server has counted them. */
 export const MAX_QUEUED_TAPS = 200;
 /** The server's default length limit of a kind, in bytes. */
@@ -40,8 +35,10 @@ const REFUSED_RETRY_MS = 120_000;
 /** A connection that lasted this long resets the retry delay. */
 const GOOD_AFTER_MS = 5000;
 const TIMEOUT_MS = 10_000;
-/** Time after which taps that the server hasn't acknowledged are sent again. */
+/** Time after which taps that the server hasn't acknowledged are sent again, and how often in a row
+ * until the client connects anew. */
 const RESEND_MS = 5000;
+const MAX_RESENDS = 3;
 /** Time for which a page that wakes listens before it connects anew. */
 const LISTEN_MS = 1000;
 /** Failed WebSockets in a row before the client tries server-sent events. Higher once a WebSocket
@@ -50,6 +47,8 @@ const SOCKET_TRIES = 3;
 const KNOWN_SOCKET_TRIES = 8;
 /** Close codes after which the client doesn't come back by itself, and why. */
 const FINAL = { 4500: "token", 4501: "permission", 4502: "origin", 4503: "closed" };
+/** Statuses of a POST that refuse its taps, and why. */
+const REFUSED = { 400: "kind", 403: "permission", 409: "frozen", 413: "kind", 422: "kind" };
 const WAKING = ["online", "offline", "pageshow"];
 const WAKING_PAGE = ["visibilitychange", "resume"];
 
@@ -58,36 +57,49 @@ const add = (map, kind, count) => {
   if (sum > 0) map.set(kind, sum);
   else map.delete(kind);
 };
+/** These counts and the taps in these messages. */
+const plus = (counts, messages) => {
+  const sum = new Map(counts);
+  for (const { kind, n } of messages) add(sum, kind, n);
+  return sum;
+};
 const isGone = (state) => state === "closed" || state === "refused";
 /** A random delay that grows with the number of failures in a row. */
 const backoff = (failures) =>
   100 + Math.random() * Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));
-const toMap = (counts) => new Map(Object.entries(counts));
+const newSession = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /**
  * A room. Events: `counts` ({@link CountsDetail}), `state` ({@link StateDetail}), `refused`
  * ({@link RefusedDetail}), `here` (the number of members).
  *
  * The client numbers its messages, and sends again what the server hasn't acknowledged. The server
- * counts each number once. So a count shows the server's count plus the page's own taps that aren't
- * acknowledged yet. It never falls, unless the server says that it was reset.
+ * counts each number once. A tap raises the shown count at once. The server's counts raise it to
+ * what the server has counted, plus the taps that the server can't have counted yet. So a shown
+ * count never falls, unless the server refuses a tap or says that the room was reset.
  */
 export class OvationRoom extends EventTarget {
   /** The last counts from the server. */
   #server = new Map();
-  /** The highest counts that were shown. An acknowledgement may come before the counts with its taps. */
+  /** The counts to show. */
   #shown = new Map();
   /** Own taps that the server hasn't acknowledged, in messages. A message that was sent has an `id`.
-   * @type {{ kind: string, n: number, id?: number, link?: object }[]} */
+   * `isSent`: on this connection. `isDoubtful`: it was posted, or sent on an earlier connection, so
+   * the server's counts may include it before the server acknowledges it.
+   * @type {{ kind: string, n: number, id?: number, isSent?: boolean, isDoubtful?: boolean }[]} */
   #pending = [];
+  #session = newSession();
   /** The number up to which the server has counted, and of the last message. */
   #acked = 0;
   #last = 0;
-  #session = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   /** What the server said first: its number, its heartbeat, and how long it remembers sessions. */
   #hello = { $server: undefined, $heartbeat: 0, $memory: 0 };
-  /** Taps whose fate the last hello settled; undefined once the counts after it have come. */
+  /** Taps whose fate the hello of this connection settled; undefined before it, and after the first
+   * counts. */
   #settled;
+  /** Taps that the server may not have counted, because it lost their numbers. They stay shown. */
+  #lostTaps = new Map();
   #url;
   #presence;
   #token;
@@ -96,6 +108,8 @@ export class OvationRoom extends EventTarget {
   #state = "closed";
   /** @type {string | undefined} */
   #reason;
+  /** When the state began. */
+  #since = 0;
   /** @type {WebSocket | EventSource | undefined} */
   #link;
   /** Number of this connection. Events of earlier ones are ignored. */
@@ -104,17 +118,14 @@ export class OvationRoom extends EventTarget {
   /** Failed attempts with this transport in a row. */
   #tries = 0;
   #hadSocket = false;
-  #openedAt = 0;
   #hasCounts = false;
   #heardAt = 0;
-  #sentAt = 0;
-  /** Messages from the server that wait for the end of a POST; undefined if none is under way. */
-  #held;
+  #resends = 0;
   #postFailures = 0;
   #retryTimer;
   #silenceTimer;
   #sendTimer;
-  #listenTimer;
+  #resendTimer;
 
   /** Number of members, if `presence` is on and it is known.
    * @type {number | undefined} */
@@ -137,10 +148,7 @@ export class OvationRoom extends EventTarget {
 
   /** The server's counts plus own taps that aren't counted yet, by kind. */
   get counts() {
-    const counts = new Map(this.#server);
-    for (const { kind, n } of this.#pending) add(counts, kind, n);
-    for (const [kind, count] of this.#shown) if (count > (counts.get(kind) ?? 0)) counts.set(kind, count);
-    return counts;
+    return new Map(this.#shown);
   }
 
   get state() {
@@ -171,6 +179,8 @@ export class OvationRoom extends EventTarget {
     for (const type of WAKING_PAGE) globalThis.document?.removeEventListener(type, this);
     this.#hangUp();
     this.#pending = [];
+    // Forgotten taps that arrive late must not take the numbers of later ones.
+    this.#session = newSession();
     this.#setState("closed");
   }
 
@@ -187,31 +197,27 @@ export class OvationRoom extends EventTarget {
     const waiting = this.#pending.find((it) => !it.id && it.kind === kind && it.n < MAX_TAPS);
     if (waiting) waiting.n++;
     else this.#pending.push({ kind, n: 1 });
+    add(this.#shown, kind, 1);
     if (this.#state === "open") this.#flush();
     else this.#tellState();
     this.#tellCounts(new Map([[kind, 1]]), true);
     return true;
   }
 
-  /** The page woke, or the network came or went.
+  /** The page woke or is being left, or the network came or went.
    * @param {Event} event */
   handleEvent({ type }) {
-    if (type === "offline") return void (this.#state === "open" && this.#lost());
-    if (globalThis.document?.visibilityState === "hidden") return;
-    if (this.#state === "waiting" || (isGone(this.#state) && this.#reason)) {
+    const isOpen = this.#state === "open";
+    if (type === "offline") return void (isOpen && this.#lost());
+    if (globalThis.document?.visibilityState === "hidden") return this.#flush(true);
+    if (isOpen) {
+      if (this.#silence() > 1.25 * (this.#hello.$heartbeat || MAX_RETRY_MS)) this.#listen();
+    } else if (this.#state !== "connecting" || Date.now() - this.#since > GOOD_AFTER_MS) {
       // A random delay, because the whole hall comes back at the same moment.
+      this.#failures = 0;
       clearTimeout(this.#retryTimer);
       this.#retryTimer = setTimeout(() => this.#dial(), Math.random() * FIRST_RETRY_MS);
-    } else if (this.#state === "open" && this.#silence() > 1.25 * this.#hello.$heartbeat) {
-      // What arrived while the page was frozen is delivered now.
-      const heardAt = this.#heardAt;
-      clearTimeout(this.#listenTimer);
-      this.#listenTimer = setTimeout(() => heardAt === this.#heardAt && this.#dial(), LISTEN_MS);
     }
-  }
-
-  #silence() {
-    return Date.now() - this.#heardAt;
   }
 
   async #dial() {
@@ -247,8 +253,14 @@ export class OvationRoom extends EventTarget {
 
   #hangUp() {
     this.#generation++;
-    for (const timer of [this.#retryTimer, this.#silenceTimer, this.#sendTimer, this.#listenTimer]) clearTimeout(timer);
-    this.#sendTimer = this.#held = undefined;
+    for (const timer of [this.#retryTimer, this.#silenceTimer, this.#sendTimer, this.#resendTimer]) clearTimeout(timer);
+    this.#sendTimer = this.#resendTimer = this.#settled = undefined;
+    this.#resends = 0;
+    for (const message of this.#pending) {
+      message.isSent = false;
+      // What is still on its way may arrive late.
+      message.isDoubtful = !!message.id;
+    }
     this.#link?.close();
     this.#link = undefined;
   }
@@ -256,7 +268,7 @@ export class OvationRoom extends EventTarget {
   #lost(code = 0) {
     this.#hangUp();
     const wasOpen = this.#state === "open";
-    const wasGood = wasOpen && Date.now() - this.#openedAt > GOOD_AFTER_MS;
+    const wasGood = wasOpen && Date.now() - this.#since > GOOD_AFTER_MS;
     this.#failures = wasGood ? 1 : this.#failures + 1;
     this.#tries = wasOpen ? 0 : this.#tries + 1;
     const isSocket = this.transport === "websocket";
@@ -264,54 +276,82 @@ export class OvationRoom extends EventTarget {
       this.transport = isSocket ? "sse" : "websocket";
       this.#tries = 0;
     }
-    const reason = code === 1008 ? "rate" : FINAL[code];
-    if (!FINAL[code]) {
+    // A fixed token that has expired will not do better.
+    const isStale = code === 4100 && typeof this.#token === "string";
+    const isFinal = isStale || (code >= 4500 && code < 5000);
+    const reason = isStale ? "token" : isFinal ? (FINAL[code] ?? "other") : code === 1008 ? "rate" : undefined;
+    if (!isFinal) {
       const delay = reason ? REFUSED_RETRY_MS * (1 + Math.random()) : backoff(this.#failures);
       this.#retryTimer = setTimeout(() => this.#dial(), delay);
     }
     this.#setState(reason === "closed" ? "closed" : reason ? "refused" : "waiting", reason);
-    this.#tellCounts(new Map(), false);
+  }
+
+  #silence() {
+    return Date.now() - this.#heardAt;
+  }
+
+  /** Connects anew when the server has been silent for too long. */
+  #watch() {
+    const limit = 2.5 * this.#hello.$heartbeat;
+    if (!limit) return;
+    const check = () => {
+      const over = this.#silence() - limit;
+      if (over < 0) this.#watch();
+      else if (over < LISTEN_MS) this.#lost();
+      // The page was frozen.
+      else this.#listen();
+    };
+    this.#silenceTimer = setTimeout(check, Math.min(limit, limit - this.#silence()));
+  }
+
+  /** Connects anew unless something arrives. What arrived while the page was frozen comes at once. */
+  #listen() {
+    const heardAt = this.#heardAt;
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => (heardAt === this.#heardAt ? this.#dial() : this.#watch()), LISTEN_MS);
   }
 
   /** @param {string} text */
   #receive(text) {
-    const silence = this.#silence();
-    this.#heardAt = Date.now();
-    if (this.#held) return void this.#held.push(text);
     let message;
     try {
       message = JSON.parse(text);
     } catch {
       return;
     }
-    if (message.$server !== undefined) this.#greet(message, silence);
-    else if (message.$ack) this.#acknowledge(message.$ack);
-    else if (message.$refused) this.#refuse(message);
-    else if (message.$state) {
-      this.mode = message.$state;
+    if (typeof message !== "object" || !message || Array.isArray(message)) return;
+    const silence = this.#silence();
+    this.#heardAt = Date.now();
+    const { $server, $ack, $refused, $reset, $state, $here } = message;
+    if ($server !== undefined) this.#greet(message, silence);
+    else if ($ack !== undefined) this.#acknowledge($ack);
+    else if ($refused) this.#refuse($refused, message.reason);
+    else if ($reset) this.#count($reset, true);
+    else if ($state) {
+      this.mode = $state;
       this.#tellState();
-    } else if (message.$here !== undefined) {
-      this.here = message.$here;
-      this.#tell("here", this.here);
-    } else if (message.$reset) {
-      this.#shown.clear();
-      this.#count(toMap(message.$reset));
-    } else if (Object.values(message).every((count) => Number.isSafeInteger(count) && count >= 0)) {
-      this.#count(toMap(message));
-    }
+    } else if ($here !== undefined) {
+      this.here = $here;
+      this.#tell("here", $here);
+    } else this.#count(message);
   }
 
   /** Handles the first message of a connection, which settles what became of the taps of earlier ones. */
   #greet(hello, silence) {
+    const { $ack } = hello;
     const { $server = hello.$server, $memory } = this.#hello;
-    const isLost = hello.$server !== $server || hello.$ack < this.#acked || (this.#openedAt && silence > $memory);
+    const next = this.#pending.find(({ id = 0 }) => id > $ack)?.id ?? $ack + 1;
     // If the server has lost the numbers, messages that were sent may have been counted. They are not
     // sent again, so that none counts twice.
-    const isSettled = ({ id }) => id && (isLost || id <= hello.$ack);
+    const isLost =
+      hello.$server !== $server || $ack < this.#acked || next > $ack + 1 || (this.#hasCounts && silence > $memory);
+    const isSettled = ({ id = 0 }) => id > 0 && (isLost || id <= $ack);
     this.#settled = this.#pending.filter(isSettled);
+    if (isLost) this.#lostTaps = plus(this.#lostTaps, this.#settled);
     this.#pending = this.#pending.filter((it) => !isSettled(it));
-    this.#acked = hello.$ack;
-    this.#last = Math.max(hello.$ack, ...this.#pending.map(({ id = 0 }) => id));
+    this.#acked = $ack;
+    this.#last = Math.max($ack, ...this.#pending.map(({ id = 0 }) => id));
     this.#hello = hello;
     this.mode = "open";
   }
@@ -320,137 +360,137 @@ export class OvationRoom extends EventTarget {
     if (ack <= this.#acked) return;
     this.#acked = ack;
     this.#pending = this.#pending.filter(({ id = Infinity }) => id > ack);
+    this.#resends = 0;
+    clearTimeout(this.#resendTimer);
+    this.#resendTimer = undefined;
+    if (this.#pending.some(({ isSent }) => isSent)) this.#resendLater();
     this.#tellState();
   }
 
-  #refuse({ $refused, reason }) {
-    const refused = this.#pending.filter(({ id }) => id === $refused);
-    this.#pending = this.#pending.filter(({ id }) => id !== $refused);
+  #refuse(number, reason) {
+    const refused = this.#pending.filter(({ id }) => id === number);
+    this.#pending = this.#pending.filter(({ id }) => id !== number);
     for (const { kind, n } of refused) {
       add(this.#shown, kind, -n);
       this.#tell("refused", { kind, taps: n, reason });
     }
+    this.#raise();
     this.#tellState();
     this.#tellCounts(new Map(), false);
   }
 
-  /** @param {Map<string, number>} server */
-  #count(server) {
+  #count(counts, isReset = false) {
+    const entries = Object.entries(counts);
+    if (!entries.every(([kind, count]) => kind[0] !== "$" && Number.isSafeInteger(count) && count >= 0)) return;
+    const isFirst = this.#state !== "open";
+    // A server that doesn't greet doesn't know numbers.
+    if (isFirst && !this.#settled) return;
     const before = this.counts;
-    this.#server = server;
-    if (this.#state !== "open") this.#opened();
+    this.#server = new Map(entries);
+    // A count that is lower by more than the own taps was reset meanwhile.
+    const most = plus(this.#server, [...this.#pending, ...(this.#settled ?? [])]);
+    for (const [kind, count] of this.#lostTaps) add(most, kind, count);
+    for (const [kind, count] of before) {
+      if (!isReset && !(isFirst && count > (most.get(kind) ?? 0))) continue;
+      this.#shown.delete(kind);
+      this.#lostTaps.delete(kind);
+    }
+    this.#raise();
     const increases = new Map();
     // The very first counts aren't increases.
-    if (this.#hasCounts) for (const [kind, count] of this.counts) add(increases, kind, count - (before.get(kind) ?? 0));
+    if (this.#hasCounts) for (const [kind, count] of this.#shown) add(increases, kind, count - (before.get(kind) ?? 0));
     this.#hasCounts = true;
+    if (isFirst) this.#opened();
     this.#tellCounts(increases, false);
+  }
+
+  /** Shows at least what the server has counted and the taps that it can't have counted yet. */
+  #raise() {
+    for (const [kind, count] of plus(this.#server, this.#pending.filter(({ isDoubtful }) => !isDoubtful)))
+      if (count > (this.#shown.get(kind) ?? 0)) this.#shown.set(kind, count);
   }
 
   /** Handles the first counts of a connection. */
   #opened() {
     clearTimeout(this.#retryTimer);
-    this.#openedAt = Date.now();
+    this.#settled = undefined;
     this.#tries = 0;
     this.#hadSocket ||= this.transport === "websocket";
-    // A count that is lower by more than the settled taps was reset meanwhile.
-    const expected = new Map(this.#server);
-    for (const { kind, n } of [...this.#pending, ...(this.#settled ?? [])]) add(expected, kind, n);
-    for (const [kind, count] of [...this.#shown]) if ((expected.get(kind) ?? 0) < count) this.#shown.delete(kind);
-    this.#settled = undefined;
     this.#watch();
     this.#setState("open");
     this.#flush();
   }
 
-  /** Connects anew when the server has been silent for too long. */
-  #watch() {
-    const limit = 2.5 * this.#hello.$heartbeat;
-    if (!limit) return;
-    const check = () => {
-      const left = limit - this.#silence();
-      if (left <= 0) this.#lost();
-      else this.#silenceTimer = setTimeout(check, left);
-    };
-    this.#silenceTimer = setTimeout(check, limit);
+  /** Sends the next message that waits, and later those behind it. If the page is being left, sends
+   * all at once. */
+  #flush(isLeaving = false) {
+    const isSocket = this.transport === "websocket";
+    if (this.#state !== "open" || (this.#sendTimer && !(isLeaving && isSocket))) return;
+    // Posts go one after the other, so that they arrive in order.
+    const message = this.#pending.find(({ isSent }) => !isSent || !isSocket);
+    if (!message || message.isSent) return;
+    message.isSent = true;
+    const isNew = !message.id;
+    message.id ??= ++this.#last;
+    const text = JSON.stringify({ kind: message.kind, n: message.n, id: message.id });
+    if (isSocket) {
+      /** @type {WebSocket} */ (this.#link).send(text);
+      if (!this.#resendTimer) this.#resendLater();
+    } else this.#post(message, text, isNew);
+    if (isLeaving && isSocket) this.#flush(true);
+    else this.#flushLater(SEND_MS);
   }
 
-  /** Sends the taps that wait: at once, or together with those of the next moment. */
-  #flush() {
-    if (this.transport === "sse") return void this.#post();
-    if (this.#sendTimer) return;
-    const wait = this.#sentAt + SEND_MS - Date.now();
-    if (wait > 0) {
-      this.#sendTimer = setTimeout(() => {
-        this.#sendTimer = undefined;
-        this.#flush();
-      }, wait);
-      return;
-    }
-    const link = /** @type {WebSocket} */ (this.#link);
-    const unsent = this.#pending.filter((it) => it.link !== link);
-    for (const message of unsent) {
-      this.#send(message);
-      message.link = link;
-    }
-    if (!unsent.length) return;
-    this.#sentAt = Date.now();
-    // A server that drops messages over the rate acknowledges none of those behind them.
-    const last = this.#last;
-    setTimeout(() => {
-      if (link !== this.#link || this.#acked >= last) return;
-      for (const message of this.#pending) message.link = undefined;
+  #flushLater(delay) {
+    clearTimeout(this.#sendTimer);
+    this.#sendTimer = setTimeout(() => {
+      this.#sendTimer = undefined;
+      this.#flush();
+    }, delay);
+  }
+
+  /** A server that drops messages over the rate acknowledges none of those behind them. */
+  #resendLater() {
+    this.#resendTimer = setTimeout(() => {
+      this.#resendTimer = undefined;
+      if (this.#resends++ === MAX_RESENDS) return this.#lost();
+      for (const message of this.#pending) message.isSent = false;
       this.#flush();
     }, RESEND_MS);
   }
 
-  #number(message) {
-    message.id ??= ++this.#last;
-    return JSON.stringify({ kind: message.kind, n: message.n, id: message.id });
-  }
-
-  #send(message) {
-    /** @type {WebSocket} */ (this.#link).send(this.#number(message));
-  }
-
-  /** Posts the waiting taps, one message after the other. What the stream brings meanwhile waits, so
-   * that the counts never come before the acknowledgement of the taps in them. */
-  async #post() {
-    if (this.#held || this.#sendTimer || this.#state !== "open" || !this.#pending.length) return;
-    const message = this.#pending[0];
+  async #post(message, body, isNew) {
+    message.isDoubtful = true;
     const generation = this.#generation;
-    this.#held = [];
-    const status = await this.#postOne(message).catch(() => 0);
+    const status = await this.#postOne(body).catch(() => 0);
     if (generation !== this.#generation) return;
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    // An earlier message is missing, so what the server knows must be asked for.
-    if (status === 412) return void this.#dial();
-    const isRefused = [400, 403, 409, 413, 422].includes(status);
+    message.isSent = false;
+    const reason = REFUSED[status];
+    this.#postFailures = status === 200 || reason ? 0 : this.#postFailures + 1;
     if (status === 200) this.#acknowledge(message.id);
-    else if (isRefused) this.#refuse({ $refused: message.id, reason: status === 409 ? "frozen" : "kind" });
-    this.#postFailures = status === 200 || isRefused ? 0 : this.#postFailures + 1;
-    for (const text of held) this.#receive(text);
-    if (this.#postFailures)
-      this.#sendTimer = setTimeout(() => {
-        this.#sendTimer = undefined;
-        this.#post();
-      }, backoff(this.#postFailures));
-    else if (this.#state === "open") this.#flush();
+    else if (reason) this.#refuse(message.id, reason);
+    else if (status === 412) {
+      // The server misses an earlier message, or has forgotten the session. It hasn't counted this one.
+      if (isNew) message.id = undefined;
+      return this.#lost();
+    } else return this.#flushLater(backoff(this.#postFailures));
+    this.#flush();
   }
 
-  async #postOne(message) {
-    const body = this.#number(message);
+  async #postOne(body) {
     const token = typeof this.#token === "function" ? await this.#token() : this.#token;
     // Without a token, the request needs no CORS preflight.
     const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    return (await fetch(`${this.#url}?session=${this.#session}`, { method: "POST", body, headers, signal })).status;
+    const url = `${this.#url}?session=${this.#session}`;
+    return (await fetch(url, { method: "POST", body, headers, signal, keepalive: true })).status;
   }
 
   /** @param {RoomState} state @param {string} [reason] */
   #setState(state, reason) {
     this.#state = state;
     this.#reason = reason;
+    this.#since = Date.now();
     this.#tellState();
   }
 
@@ -460,125 +500,10 @@ export class OvationRoom extends EventTarget {
   }
 
   #tellCounts(increases, own) {
-    const counts = this.counts;
-    this.#shown = new Map(counts);
-    this.#tell("counts", { counts, increases, own });
+    this.#tell("counts", { counts: this.counts, increases, own });
   }
 
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
-
-/** Text to show for a kind: a single pictograph in its coloured form. @param {string} kind */
-export const glyph = (kind) => (/^\p{Extended_Pictographic}$/u.test(kind) ? `${kind}\ufe0f` : kind);
-
-const CSS = `:host{display:inline-block;font:inherit}
-[part=reactions]{display:flex;flex-wrap:wrap;gap:.5em}
-button{font:inherit;color:inherit;display:inline-flex;align-items:center;gap:.5em;padding:.4em .8em;min-height:2.75em;
-border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:99em;cursor:pointer;
-background:color-mix(in srgb,currentColor 5%,transparent);touch-action:manipulation;-webkit-tap-highlight-color:transparent}
-button:hover{background:color-mix(in srgb,currentColor 11%,transparent)}
-button:active{background:color-mix(in srgb,currentColor 18%,transparent)}
-button:disabled{cursor:default;opacity:.5}
-button:focus-visible{outline:3px solid Highlight;outline-offset:2px}
-[part=emoji]{font-size:1.35em;line-height:1}
-[part=count]{font-variant-numeric:tabular-nums;min-width:1ch}
-:host([data-state=waiting]) [part=count]{opacity:.7}`;
-
-/**
- * `<ovation-reactions room kinds host party>`: a row of buttons with their counts.
- *
- * Events, which bubble: `ovation:counts` ({@link CountsDetail}), `ovation:state` ({@link StateDetail}).
- * Parts: `reactions`, `button`, `emoji`, `count`. `data-state` has the state.
- */
-export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ["room", "kinds", "host", "party"];
-
-  /** The room, for scripts that react or listen. @type {OvationRoom | undefined} */
-  room;
-  /** Whether a restart is due. Several attribute changes cause a single restart. */
-  #isStale = true;
-
-  connectedCallback() {
-    this.#start();
-  }
-
-  disconnectedCallback() {
-    this.#isStale = true;
-    this.#leave();
-  }
-
-  attributeChangedCallback() {
-    if (this.#isStale) return;
-    this.#isStale = true;
-    queueMicrotask(() => this.isConnected && this.#start());
-  }
-
-  #leave() {
-    this.room?.close();
-    this.room = undefined;
-  }
-
-  #start() {
-    this.#isStale = false;
-    this.#leave();
-    const text = (name) => this.getAttribute(name) || undefined;
-    const room = text("room");
-    if (!room) return;
-    this.room = new OvationRoom({ room, host: text("host"), party: text("party") });
-    const kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
-    const counts = this.#render([...new Set(kinds)]);
-    const buttons = this.shadowRoot.querySelectorAll("button");
-    const pass = (/** @type {any} */ { type, detail }) =>
-      this.dispatchEvent(new CustomEvent(`ovation:${type}`, { detail, bubbles: true, composed: true }));
-    const numbers = new Intl.NumberFormat();
-    this.room.addEventListener("counts", (/** @type {any} */ event) => {
-      for (const [kind, count] of counts) count.textContent = numbers.format(event.detail.counts.get(kind) ?? 0);
-      pass(event);
-    });
-    this.room.addEventListener("state", (/** @type {any} */ event) => {
-      const { state } = event.detail;
-      this.dataset.state = state;
-      for (const button of buttons) button.disabled = isGone(state);
-      pass(event);
-    });
-    this.room.connect();
-  }
-
-  /** Renders the buttons, and returns the elements that show the counts. */
-  #render(kinds) {
-    const make = (name, part, ...children) => {
-      const element = document.createElement(name);
-      element.setAttribute("part", part);
-      element.append(...children);
-      return element;
-    };
-    const counts = new Map();
-    const buttons = kinds.map((kind) => {
-      const emoji = make("span", "emoji", glyph(kind));
-      const count = make("span", "count", "0");
-      count.ariaHidden = "true";
-      counts.set(kind, count);
-      const button = make("button", "button", emoji, count);
-      button.type = "button";
-      button.onclick = () => {
-        if (this.room?.react(kind) && !matchMedia("(prefers-reduced-motion: reduce)").matches)
-          emoji.animate({ scale: [1, 1.4, 1] }, { duration: 250, easing: "ease-out" });
-      };
-      return button;
-    });
-    const group = make("div", "reactions", ...buttons);
-    group.role = "group";
-    group.ariaLabel = "Reactions";
-    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(CSS);
-    root.adoptedStyleSheets = [sheet];
-    root.replaceChildren(group);
-    return counts;
-  }
-}
-
-if (globalThis.customElements && !customElements.get("ovation-reactions"))
-  customElements.define("ovation-reactions", OvationReactions);

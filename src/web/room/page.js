@@ -1,56 +1,56 @@
 /** The page of a room: its buttons, its counts, and the reactions that rise over them. */
 
-import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, glyph } from "/ovation.js";
-import { Sky } from "/pages/hearts.js";
+import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, isWord, picture, shownKinds } from "/ovation.js";
+import { Sky } from "/ovation-extras.js";
+import { at, make } from "./dom.js";
+import { Layout } from "./layout.js";
+import { say, watchState } from "./status.js";
 
 /** Maximum number of other kinds to show. */
 const MAX_OTHERS = 12;
 /** With more kinds than this, the buttons are smaller. */
-const MANY_KINDS = 10;
+const MANY_KINDS = 12;
 const SUMMARY_EVERY_MS = 15_000;
 const PULSE_EVERY_MS = 500;
 const HEAT_EVERY_MS = 250;
-/** The notice about kept taps waits until the taps pause for this long. */
-const NOTICE_AFTER_MS = 500;
-/** HTTP status for a room name that is too long. */
-const TOO_LONG = 414;
+/** Maximum length of a title, in characters. */
+const MAX_TITLE = 150;
+/** Longest address in a QR code that also has the title. A larger code is harder to read from afar. */
+const MAX_CODE_BYTES = 106;
 /** Reactions per second at which the room glows most. */
 const HOTTEST_PER_SECOND = 500;
 
-/** Words that are shown as a picture. The word remains the accessible name. */
-const PICTURES = new Map(
-  Object.entries({
-    love: "❤️", heart: "❤️", like: "👍", clap: "👏", applause: "👏", party: "🎉", tada: "🎉",
-    laugh: "😂", joy: "😂", fire: "🔥", wow: "😮", sad: "😢", rocket: "🚀", star: "⭐", think: "🤔",
-  }),
-);
-const picture = (kind) => PICTURES.get(kind) ?? glyph(kind);
-const isWord = (shown) => [...new Intl.Segmenter().segment(shown)].length > 2;
 /** What rises for a kind: a spark for words and, on the stage, for unknown kinds. */
 const flying = (kind) => (isWord(picture(kind)) || (isStage && !tiles.has(kind)) ? "✨" : picture(kind));
 
-const at = (id) => document.getElementById(id);
-const make = (name, className, ...children) => {
-  const element = document.createElement(name);
-  element.className = className;
-  element.append(...children);
-  return element;
-};
-
 const query = new URLSearchParams(location.search);
-const isStage = query.get("view") === "stage";
+const view = ["stage", "overlay"].find((it) => it === query.get("view")) ?? "room";
+const isStage = view !== "room";
 const name = roomName();
+const title = query.get("title")?.replace(/[\s\p{Cc}]+/gu, " ").trim().slice(0, MAX_TITLE) || undefined;
+const root = document.documentElement;
+root.dataset.view = view;
+if (["light", "dark"].includes(query.get("theme"))) root.dataset.theme = query.get("theme");
 const { party } = document.body.dataset;
+// A token must not stay in the address, which people copy. The entry of the history keeps it, so that
+// the page can be loaded again.
+const token = query.get("token") ?? history.state?.token;
+if (query.has("token")) {
+  query.delete("token");
+  history.replaceState({ token }, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
+}
 const room = new OvationRoom({
   room: name,
   party,
+  token,
   presence: true,
   maxKindBytes: Number(document.body.dataset.maxKindBytes) || undefined,
 });
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const sky = new Sky(at("sky"), isStage ? Math.max(1.4, innerHeight / 640) : 1);
-const exact = new Intl.NumberFormat();
-const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 4 });
+/** The numbers are in the language of the page, like its words. */
+const exact = new Intl.NumberFormat("en");
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 /** A number short enough for a tile. */
 const short = (count) => (count < 1_000_000 ? exact : compact).format(count);
 
@@ -69,12 +69,36 @@ function roomName() {
 
 /** @type {Map<string, { tile: HTMLElement, picture: HTMLElement, count: HTMLElement, pulsed: number }>} */
 const tiles = new Map();
-for (const kind of new Set(DEFAULT_KINDS)) {
+const layout = new Layout(view, at("reactions"));
+/** Whether the room is closed or refuses this page. */
+let isOff = false;
+
+/** Shows a tile for each of these kinds. */
+function showTiles(kinds) {
+  if (kinds.length === tiles.size && kinds.every((kind) => tiles.has(kind))) return;
+  for (const [kind, { tile }] of tiles) if (!kinds.includes(kind)) {
+    tiles.delete(kind);
+    tile.remove();
+  }
+  const box = at("reactions");
+  kinds.forEach((kind, index) => {
+    if (!tiles.has(kind)) tiles.set(kind, makeTile(kind));
+    const { tile } = tiles.get(kind);
+    // A button that moves would lose the focus.
+    if (box.children[index] !== tile) box.insertBefore(tile, box.children[index]);
+  });
+  box.toggleAttribute("data-many", tiles.size > MANY_KINDS);
+  layout.refresh();
+}
+
+function makeTile(kind) {
   const shown = picture(kind);
-  const face = make("span", isWord(shown) ? "word" : "picture", shown);
-  face.dir = "auto";
+  const text = make("span", isWord(shown) ? "word" : "picture", shown);
+  text.dir = "auto";
+  text.toggleAttribute("data-shrink", isStage && isWord(shown));
   // The longest unbreakable word limits the font size.
-  face.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map((word) => word.length)) + 1));
+  text.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map(lettersOf))));
+  const face = make("span", "face", text);
   if (shown !== kind) {
     face.role = "img";
     face.ariaLabel = kind;
@@ -83,14 +107,21 @@ for (const kind of new Set(DEFAULT_KINDS)) {
   const tile = make(isStage ? "div" : "button", "reaction", face, count);
   if (!isStage) {
     tile.type = "button";
+    tile.disabled = isOff;
     // A label that changes 20 times a second helps no one. `#summary` announces the counts.
     count.ariaHidden = "true";
+    // A held key is one tap.
+    tile.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
     tile.addEventListener("click", () => tap(kind));
   }
-  tiles.set(kind, { tile, picture: face, count, pulsed: -Infinity });
+  return { tile, picture: face, count, pulsed: -Infinity };
 }
-at("reactions").toggleAttribute("data-many", tiles.size > MANY_KINDS);
-at("reactions").append(...[...tiles.values()].map(({ tile }) => tile));
+
+/** The width of a text in letters. A picture is as wide as one and a quarter. */
+function lettersOf(text) {
+  const letters = [...new Intl.Segmenter().segment(text)].length;
+  return isWord(text) ? letters + 1 : Math.max(1, letters) * 1.25;
+}
 
 function tap(kind) {
   if (!room.react(kind)) {
@@ -126,9 +157,11 @@ function show() {
   for (const count of counts.values()) total += count;
   const shown = exact.format(total);
   at("total").textContent = shown;
-  at("unit").textContent = total === 0 ? "Be the first to react" : total === 1 ? "reaction" : "reactions";
-  at("total").style.setProperty("--digits", String(Math.max(3, shown.length)));
-  for (const [kind, { count }] of tiles) count.textContent = short(counts.get(kind) ?? 0);
+  at("unit").textContent = total === 1 ? "reaction" : total || isOff ? "reactions" : "Be the first to react";
+  showTiles(shownKinds(DEFAULT_KINDS, counts));
+  const texts = [];
+  for (const [kind, { count }] of tiles) texts.push((count.textContent = short(counts.get(kind) ?? 0)));
+  layout.update(shown, texts);
   // The stage must not show kinds that a viewer invented. It only adds them to the total.
   if (!isStage) showOthers([...counts].filter(([kind]) => !tiles.has(kind)));
 }
@@ -186,51 +219,12 @@ function cool() {
 
 // The state of the connection.
 
-const WORDS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused", closed: "Closed" };
-
-room.addEventListener("state", ({ detail: { state, queued, transport } }) => {
-  at("state").dataset.state = state;
-  if (state !== "open") at("here").textContent = "";
-  const words = state === "open" && transport === "sse" ? "Live (without WebSocket)" : WORDS[state];
-  if (at("state-text").textContent !== words) at("state-text").textContent = words;
-  const kept = queued === 1 ? "1 tap is saved and will be sent" : `${queued} taps are saved and will be sent`;
-  if (state === "closed") say("This room is closed. Thank you for being here.");
-  else if (state === "refused") say("The server refused this page. The page will try again in a few minutes.");
-  else if (state !== "open" && queued) say(`You are disconnected. ${kept} when you reconnect.`, NOTICE_AFTER_MS);
-  else if (state === "waiting") say("Connection lost. Reconnecting…");
-  else if (state === "open") {
-    if (at("notice").textContent) at("summary").textContent = "You are back online.";
-    say("");
-  }
-  if (state === "open") isKnown = true;
-  else if (state === "waiting" && !isKnown) ask();
+watchState(room, `/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`, (off) => {
+  if (isOff === off) return;
+  isOff = off;
+  for (const { tile } of tiles.values()) tile.disabled = off;
+  show();
 });
-
-let saying;
-
-/** Shows a notice, which screen readers announce. `afterMs` delays it until the last of several. */
-function say(words, afterMs = 0) {
-  clearTimeout(saying);
-  const now = () => {
-    saying = undefined;
-    if (at("notice").textContent !== words) at("notice").textContent = words;
-  };
-  if (afterMs) saying = setTimeout(now, afterMs);
-  else now();
-}
-
-/** Whether the room has been open, or the reason why not is known. */
-let isKnown = false;
-
-/** A browser doesn't report why a connection fails. Checks whether the room name is the reason. */
-async function ask() {
-  isKnown = true;
-  const { status } = await fetch(`/parties/${encodeURIComponent(party)}/${encodeURIComponent(name)}`).catch(() => ({ status: 0 }));
-  isKnown = status > 0;
-  if (status !== TOO_LONG) return;
-  room.close();
-  say("The name of this room is too long. Use a shorter name.");
-}
 
 room.addEventListener("here", ({ detail: here }) => {
   at("here").textContent = here === 1 ? "1 person here" : `${exact.format(here)} people here`;
@@ -243,31 +237,54 @@ setInterval(() => {
   at("summary").textContent = `${exact.format(total)} reactions in this room. ${at("here").textContent}`;
 }, SUMMARY_EVERY_MS);
 
-// The room's name and its links.
+// The room's name and its links. The links keep the title and the theme.
 
 const address = new URL(`/r/${encodeURIComponent(name)}`, location.href);
-document.documentElement.dataset.view = isStage ? "stage" : "room";
-document.title = `${name} · Ovation`;
-at("room").textContent = name;
-at("join-address").textContent = address.host + decodeURI(address.pathname);
-at("second").href = address.href;
-at("stage").href = `${address.href}?view=stage`;
+const linked = new URL(address);
+if (title) linked.searchParams.set("title", title);
+if (query.has("theme")) linked.searchParams.set("theme", query.get("theme"));
+document.title = `${title ?? name} · ${document.body.dataset.site}`;
+at("room").textContent = title ?? name;
+at("join-address").append(address.host, make("wbr", ""), `/r/${name.replace(/[/\\?#%]/g, encodeURIComponent)}`);
+at("react").ariaLabel = isStage ? "Reactions" : "React";
+at("second").href = linked.href;
+linked.searchParams.set("view", "stage");
+at("stage").href = linked.href;
+linked.searchParams.delete("view");
+if (view === "stage" && query.get("qr") !== "off") showCode();
+
+/** Shows a QR code with the address, if the window has the space for one. */
+async function showCode() {
+  const hasSpace = matchMedia("(min-height: 24.01rem) and (min-width: 18rem)");
+  const follow = () => {
+    root.toggleAttribute("data-qr", hasSpace.matches);
+    layout.refresh();
+  };
+  hasSpace.addEventListener("change", follow);
+  follow();
+  const { qrPicture } = await import("/pages/qr.js");
+  const picture = qrPicture(linked.href.length <= MAX_CODE_BYTES ? linked.href : address.href);
+  if (picture) return at("qr").append(picture);
+  hasSpace.removeEventListener("change", follow);
+  root.removeAttribute("data-qr");
+}
+
 at("second").addEventListener("click", (event) => {
   event.preventDefault();
-  open(address.href, "_blank", "popup,noopener,width=430,height=820");
+  open(linked.href, "_blank", "popup,noopener,width=430,height=820");
 });
 at("share").addEventListener("click", share);
 
 async function share() {
   if (navigator.share && matchMedia("(pointer: coarse)").matches) {
     // The viewer may dismiss the sheet.
-    await navigator.share({ title: document.title, url: address.href }).catch(() => {});
+    await navigator.share({ title: document.title, url: linked.href }).catch(() => {});
     return;
   }
   const link = at("link");
-  link.value = address.href;
+  link.value = linked.href;
   try {
-    await navigator.clipboard.writeText(address.href);
+    await navigator.clipboard.writeText(linked.href);
   } catch {
     // Without TLS there is no clipboard, so the address is shown to be copied by hand.
     link.hidden = false;
@@ -278,4 +295,5 @@ async function share() {
   setTimeout(() => (at("share").textContent = "Share room"), 2000);
 }
 
+show();
 room.connect();

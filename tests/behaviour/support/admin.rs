@@ -95,4 +95,14 @@ impl AdminSide {
     pub(crate) fn metric(&self, name: &str) -> f64 {
         self.metrics()[name]
     }
+
+    /// Returns the sum of a metric over its labels.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let metrics = self.metrics().into_iter();
+        let is_meant = |known: &str| known.split('{').next() == Some(name);
+        metrics
+            .filter(|(known, _)| is_meant(known))
+            .map(|(_, value)| value)
+            .sum()
+    }
 }

@@ -1,6 +1,6 @@
 /**
- * Reactions that rise over the page: a pool of particles on one canvas. The pool limits how many
- * are drawn, and shrinks if frames come late.
+ * What `ovation.js` loads on demand: reactions that rise over the page. They are a pool of
+ * particles on one canvas. The pool limits how many are drawn, and shrinks if frames come late.
  */
 
 /** Limits of the pool: on a large screen, and on any screen. */
@@ -32,6 +32,7 @@ const RISE_SECONDS = 4.2;
 export class Sky {
   #canvas;
   #context;
+  #resizes;
   #scale;
   #ratio = 1;
   #rising = [];
@@ -52,8 +53,20 @@ export class Sky {
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d");
     this.#scale = scale;
-    new ResizeObserver(() => this.#resize()).observe(canvas);
-    document.addEventListener("visibilitychange", () => document.hidden && this.clear());
+    this.#resizes = new ResizeObserver(() => this.#resize());
+    this.#resizes.observe(canvas);
+    document.addEventListener("visibilitychange", this);
+  }
+
+  handleEvent() {
+    if (document.hidden) this.clear();
+  }
+
+  /** Ends everything. */
+  close() {
+    this.clear();
+    this.#resizes.disconnect();
+    document.removeEventListener("visibilitychange", this);
   }
 
   /** Number of particles in the air. */
@@ -186,13 +199,13 @@ export class Sky {
     sprite = document.createElement("canvas");
     sprite.width = sprite.height = Math.ceil(pixels * 1.4);
     const context = sprite.getContext("2d");
-    const fit = (height) => (context.font = `600 ${height}px Inter, system-ui, sans-serif`);
+    const fit = (height) => (context.font = `600 ${height}px Inter, system-ui, sans-serif, "Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji"`);
     fit(pixels);
     // A kind may be a word, which is scaled to fit.
     fit(Math.min(pixels, (pixels * sprite.width) / Math.max(1, context.measureText(glyph).width)));
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillStyle = getComputedStyle(document.body).color;
+    context.fillStyle = getComputedStyle(this.#canvas).color;
     context.fillText(glyph, sprite.width / 2, sprite.height / 2);
     this.#sprites.set(key, sprite);
     return sprite;
