@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::broadcast::Topic;
 use super::creation::RoomCreation;
 use super::permission::Permissions;
-use super::room::Room;
+use super::room::{Room, RoomError};
 use super::route::Router;
 use super::session::SessionTable;
 use super::table::{RoomHandle, RoomTable};
@@ -76,6 +76,7 @@ impl Shared {
     /// told so, since counts don't fall otherwise.
     pub(crate) fn publish_reset(&self, room: &Room) {
         self.publish(room, None);
+        room.note_reset();
         self.notify(room, Topic::Reset, room.reactors());
     }
 
@@ -98,17 +99,20 @@ impl Shared {
     /// Sets the mode of a room. Members that want it are told; the members of a closed room are
     /// dismissed.
     ///
+    /// Returns whether the mode is another than before.
+    ///
     /// # Errors
-    /// [`StoreError`] if the store can't add the room.
-    pub(crate) fn set_mode(&self, room: &Room, mode: RoomMode) -> Result<(), StoreError> {
-        if room.set_mode(mode)? {
+    /// [`RoomError`] if the store can't add the room, or the room was removed.
+    pub(crate) fn set_mode(&self, room: &Room, mode: RoomMode) -> Result<bool, RoomError> {
+        let is_changed = room.set_mode(mode)?;
+        if is_changed {
             let topic = match mode {
                 RoomMode::Open | RoomMode::Frozen => Topic::Mode,
                 RoomMode::Closed => Topic::Closing,
             };
             self.notify(room, topic, room.reactors());
         }
-        Ok(())
+        Ok(is_changed)
     }
 
     /// Removes a kind of a room with its count. Returns whether the room had it.
