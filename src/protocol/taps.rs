@@ -49,7 +49,7 @@ struct Fields<'t> {
 }
 
 /// Parses a message of a client with a session. The rules for the kind are those of
-/// [`parse_reaction`](super::messages::parse_reaction).
+/// [`parse_reaction`](super::messages::parse_reaction), except that duplicate keys are refused.
 ///
 /// ```
 /// use ovation::protocol::taps::parse_tap;

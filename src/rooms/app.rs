@@ -198,6 +198,15 @@ impl App for RoomsApp {
     const DISMISSALS: &'static [Dismissal] = &DISMISSALS;
     const TOO_MANY_INVALID: &'static str = "too many messages that are not reactions";
 
+    fn price(&self, _request: &Request<'_>) -> u32 {
+        // To verify a token takes longer than most answers.
+        if self.shared.permissions.has_tokens() {
+            4
+        } else {
+            1
+        }
+    }
+
     fn respond(
         &mut self,
         client: Client<'_>,

@@ -20,6 +20,9 @@ pub(super) fn answer(
     request: &Request<'_>,
     body: &[u8],
 ) -> (Response<'static>, Option<Verdict>) {
+    if let Err(error) = session(request) {
+        return (error.into(), None);
+    }
     let cap = match request.method {
         "GET" | "HEAD" => Cap::Watch,
         "POST" => Cap::React,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::broadcast::Topic;
-use super::creation::RoomCreation;
 use super::permission::Permissions;
 use super::room::{Room, RoomError};
 use super::route::Router;
@@ -12,7 +11,7 @@ use super::session::SessionTable;
 use super::table::{RoomHandle, RoomTable};
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
-use crate::reactor::{Client, LogThrottle, Mailbox};
+use crate::reactor::{AddressRate, Client, LogThrottle, Mailbox};
 use crate::store::{RoomMode, StoreError};
 use crate::web::Pages;
 
@@ -56,7 +55,7 @@ pub(crate) struct Shared {
     /// not.
     pub(crate) heartbeat_interval: Option<Duration>,
     /// The limit on new rooms.
-    pub(crate) creation: RoomCreation,
+    pub(crate) creation: AddressRate,
     /// How often reactions that can't be stored are logged.
     pub(crate) drop_log: LogThrottle,
     /// The memory of TCP, for backpressure.
