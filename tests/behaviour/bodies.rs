@@ -108,7 +108,8 @@ fn an_unfinished_body_has_the_deadline_of_a_request() {
             thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(http.response().status, 408, "{framing}");
-        assert!(start.elapsed() >= Duration::from_millis(300), "{framing}");
+        // The reactor's clock stands still during a turn, so a deadline may come a little early.
+        assert!(start.elapsed() >= Duration::from_millis(200), "{framing}");
         http.expect_end();
     }
 }
