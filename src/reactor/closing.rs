@@ -89,6 +89,19 @@ impl<A: App> Reactor<A> {
         }
     }
 
+    /// Marks or ends some of the stalled connections, if memory is scarce.
+    pub(super) fn end_stalled(&mut self) {
+        if !self.stalled.is_due(self.now) {
+            return;
+        }
+        if self.connections.is_empty() || !self.app.is_memory_scarce(self.now) {
+            return self.stalled.rest(self.now);
+        }
+        for key in self.stalled.step(self.now, self.connections.end()) {
+            self.connections.end_if_stalled(key);
+        }
+    }
+
     /// Closes the connections that the application has dismissed.
     pub(super) fn close_dismissed(&mut self) {
         while let Some((key, index)) = self.connections.next_dismissed() {

@@ -6,9 +6,6 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::app::App;
-use super::event_loop::Reactor;
-
 /// Minimum time between two questions whether memory is scarce, while it is not.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Minimum time between two visits to a connection: how long it may be stalled.
@@ -28,6 +25,7 @@ pub(super) struct StalledSearch {
 }
 
 impl StalledSearch {
+    /// Creates a search that first asks at `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             due: now,
@@ -37,14 +35,14 @@ impl StalledSearch {
     }
 
     /// Ends the search: memory is not scarce. Nothing wakes the reactor to ask again.
-    fn rest(&mut self, now: Instant) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.is_scarce = false;
         self.cursor = 0;
         self.due = now + CHECK_INTERVAL;
     }
 
     /// The keys to visit now. `end` is an upper bound of the keys in use.
-    fn step(&mut self, now: Instant, end: u32) -> Range<u32> {
+    pub(super) fn step(&mut self, now: Instant, end: u32) -> Range<u32> {
         self.is_scarce = true;
         let start = self.cursor.min(end);
         let stop = start.saturating_add(MAX_KEYS_PER_TURN).min(end);
@@ -58,24 +56,14 @@ impl StalledSearch {
         start..stop
     }
 
+    /// Whether it is time to go on.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.due
+    }
+
     /// When the reactor must go on; `None` if it need not.
     pub(super) fn next(&self) -> Option<Instant> {
         self.is_scarce.then_some(self.due)
-    }
-}
-
-impl<A: App> Reactor<A> {
-    /// Marks or ends some of the stalled connections, if memory is scarce.
-    pub(super) fn end_stalled(&mut self) {
-        if self.now < self.stalled.due {
-            return;
-        }
-        if self.connections.is_empty() || !self.app.is_memory_scarce(self.now) {
-            return self.stalled.rest(self.now);
-        }
-        for key in self.stalled.step(self.now, self.connections.end()) {
-            self.connections.end_if_stalled(key);
-        }
     }
 }
 

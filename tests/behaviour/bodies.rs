@@ -99,8 +99,8 @@ fn bad_chunks_are_refused_and_end_the_connection() {
 fn an_unfinished_body_has_the_deadline_of_a_request() {
     let server = Server::start(&["--head-timeout-ms", "300"]);
     for framing in ["Content-Length: 20", "Transfer-Encoding: chunked"] {
-        let mut http = Http::connect(&server);
         let start = Instant::now();
+        let mut http = Http::connect(&server);
         http.send(format!("{HEAD}{framing}\r\n\r\n"));
         // Dripping does not extend the deadline.
         for byte in ["1", "\r", "\n", "a"] {

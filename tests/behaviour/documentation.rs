@@ -190,6 +190,33 @@ fn paths_that_pages_name_exist() {
 }
 
 #[test]
+fn tests_that_the_security_page_names_exist() {
+    let mut sources = String::new();
+    let mut directories = vec![root().join("tests"), root().join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                directories.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                sources += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let page = Page::read("docs/security.md");
+    // The last column of the first tables names tests.
+    let rows = page.prose().filter(|line| line.starts_with("| "));
+    let tables = rows.filter(|row| row.matches(" | ").count() == 3);
+    let cells = tables.filter_map(|row| row.rsplit(" | ").next());
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let names: Vec<&str> = names.filter(|name| !name.starts_with("ovation_")).collect();
+    assert!(names.len() > 20, "only {names:?} were found");
+    let is_missing = |name: &&&str| !sources.contains(&format!("fn {name}()"));
+    let missing = names.iter().filter(is_missing).map(|it| (*it).to_owned());
+    assert_none("tests that don't exist", &missing.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_readme_is_short() {
     let words = Page::read("README.md").text.split_whitespace().count();
     assert!(words <= MAX_README_WORDS, "{words} words");

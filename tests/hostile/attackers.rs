@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ const PROXY_ADDRESSES: usize = 32;
 /// Rooms with many kinds that no member is in.
 pub(crate) const COLD_ROOMS: usize = 20;
 /// Shortest time between two rounds of the attack.
-const ROUND: Duration = Duration::from_millis(20);
+const ROUND: Duration = Duration::from_millis(100);
 /// Maximum number of bytes that an attacker sends in a round.
-const MAX_ROUND_BYTES: usize = 16 * 1024;
+const MAX_ROUND_BYTES: usize = 4 * 1024;
 /// Maximum number of connections that the attackers open in a round.
-const MAX_ROUND_CONNECTS: usize = 64;
+const MAX_ROUND_CONNECTS: usize = 250;
 
 /// What an attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,8 +251,30 @@ fn later(error: &std::io::Error) -> Result<(), ()> {
     }
 }
 
-/// Attacks with `count` attackers of all kinds until `is_over`. Returns the number of rounds.
-pub(crate) fn attack(server: SocketAddr, count: usize, is_over: &AtomicBool) -> usize {
+/// What became of an attack.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) rounds: usize,
+    /// Number of connections opened.
+    pub(crate) connects: usize,
+    /// Maximum number of attackers that were connected at once.
+    pub(crate) most: usize,
+}
+
+/// What the attackers and the test tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) is_over: AtomicBool,
+    /// Number of rounds so far.
+    pub(crate) rounds: AtomicUsize,
+}
+
+/// Attacks with `count` attackers of all kinds until it is over.
+///
+/// Real attackers have machines of their own. On this one, they get what the server and its members
+/// leave of the processors.
+pub(crate) fn attack(server: SocketAddr, count: usize, signals: &Signals) -> Outcome {
+    rustix::process::nice(5).expect("a thread may lower its priority");
     let ammunition = Attack::ALL.map(|attack| {
         Arc::new(Ammunition {
             first: attack.first(),
@@ -272,10 +294,12 @@ pub(crate) fn attack(server: SocketAddr, count: usize, is_over: &AtomicBool) -> 
         })
         .collect();
     let mut sink = vec![0; 64 * 1024];
-    let mut rounds = 0;
-    while !is_over.load(Ordering::Relaxed) {
+    let mut outcome = Outcome::default();
+    while !signals.is_over.load(Ordering::Relaxed) {
         let began = Instant::now();
         let mut connects = 0;
+        // Another attacker begins each time, so that all come to connect.
+        attackers.rotate_left(MAX_ROUND_CONNECTS);
         for attacker in &mut attackers {
             if attacker.stream.is_none() && connects < MAX_ROUND_CONNECTS {
                 connects += 1;
@@ -283,8 +307,11 @@ pub(crate) fn attack(server: SocketAddr, count: usize, is_over: &AtomicBool) -> 
             }
             attacker.round(&mut sink);
         }
-        rounds += 1;
+        let connected = attackers.iter().filter(|it| it.stream.is_some()).count();
+        outcome.most = outcome.most.max(connected);
+        outcome.connects += connects;
+        outcome.rounds = signals.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         thread::sleep(ROUND.saturating_sub(began.elapsed()));
     }
-    rounds
+    outcome
 }

@@ -67,6 +67,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
   /** @type {Record<string, HTMLElement>} */
   #parts = {};
   #isOff = false;
+  #token;
   /** The text of the status. */
   #key = "";
   /** What shows rising reactions, once it is loaded. */
@@ -84,12 +85,25 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     else this.removeAttribute("room");
   }
 
+  /** The access token, or a function that fetches one each time the room connects. The property wins
+   * over the attribute. @type {string | (() => string | Promise<string>) | undefined} */
+  get token() {
+    return this.#token ?? (this.getAttribute("token") || undefined);
+  }
+
+  set token(token) {
+    this.#token = token;
+    this.attributeChangedCallback();
+  }
+
   connectedCallback() {
-    if (Object.hasOwn(this, "room")) {
+    const self = /** @type {any} */ (this);
+    for (const name of ["room", "token"]) {
+      if (!Object.hasOwn(self, name)) continue;
       // It was set before the element was defined.
-      const { room } = /** @type {{ room: any }} */ (this);
-      delete (/** @type {any} */ (this).room);
-      this.room = room;
+      const value = self[name];
+      delete self[name];
+      self[name] = value;
     }
     this.#start();
   }
@@ -120,7 +134,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     const room = text("room");
     if (!room) return;
     const presence = this.hasAttribute("people");
-    this.#room = new OvationRoom({ room, host: text("host"), party: text("party"), token: text("token"), presence });
+    this.#room = new OvationRoom({ room, host: text("host"), party: text("party"), token: this.token, presence });
     this.#kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
     this.#render();
     /** @type {Record<string, (detail: any) => void>} */

@@ -276,8 +276,10 @@ export class OvationRoom extends EventTarget {
       this.transport = isSocket ? "sse" : "websocket";
       this.#tries = 0;
     }
-    const isFinal = code >= 4500 && code < 5000;
-    const reason = isFinal ? (FINAL[code] ?? "other") : code === 1008 ? "rate" : undefined;
+    // A fixed token that has expired will not do better.
+    const isStale = code === 4100 && typeof this.#token === "string";
+    const isFinal = isStale || (code >= 4500 && code < 5000);
+    const reason = isStale ? "token" : isFinal ? (FINAL[code] ?? "other") : code === 1008 ? "rate" : undefined;
     if (!isFinal) {
       const delay = reason ? REFUSED_RETRY_MS * (1 + Math.random()) : backoff(this.#failures);
       this.#retryTimer = setTimeout(() => this.#dial(), delay);

@@ -32,9 +32,17 @@ const root = document.documentElement;
 root.dataset.view = view;
 if (["light", "dark"].includes(query.get("theme"))) root.dataset.theme = query.get("theme");
 const { party } = document.body.dataset;
+// A token must not stay in the address, which people copy. The entry of the history keeps it, so that
+// the page can be loaded again.
+const token = query.get("token") ?? history.state?.token;
+if (query.has("token")) {
+  query.delete("token");
+  history.replaceState({ token }, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
+}
 const room = new OvationRoom({
   room: name,
   party,
+  token,
   presence: true,
   maxKindBytes: Number(document.body.dataset.maxKindBytes) || undefined,
 });

@@ -20,6 +20,7 @@ const FROZEN = "Reactions are paused.";
 /** Why the server didn't count a tap. */
 const LOST = {
   frozen: FROZEN,
+  permission: "This link lets you watch, but not react.",
   kind: "This server doesn't count this reaction.",
   kinds: "This room can't count another kind of reaction.",
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{NOBODY, TALK, has_other_users, make, mode, names, set_mode};
 use crate::support::{
-    Client, Http, Server, directory, done, failed, has_strace, reaction, refused,
+    Client, Http, Server, directory, done, eventually, failed, has_strace, reaction, refused,
 };
 
 /// Replaces every temporary file in `home` by a link to `victim`, until `is_over`.
@@ -153,11 +153,9 @@ fn salvage_through_a_link_keeps_the_original() {
     fs::write(&real, &damaged).unwrap();
     set_mode(&real, 0o640);
     let server = Server::start_in(home.path(), &["--salvage"]);
-    assert!(
-        server.log().contains("snapshot salvaged"),
-        "{}",
-        server.log()
-    );
+    eventually("the log says it", || {
+        server.log().contains("snapshot salvaged")
+    });
     assert_eq!(Client::join(&server, "talk").1.of("love"), 0);
     assert_eq!(server.stop().code(), Some(0));
     assert!(link.is_symlink());

@@ -113,8 +113,6 @@ tokens = {
     "barely_ahead": token(iat=now + 2, nbf=now + 2),
     "endless": token(exp=None),
     "endless_connection": token(expire_at=0),
-    "brief": token(exp=now + 8),
-    "brief_watch": token(exp=now + 8, caps=["watch"]),
     "float": token(exp=time.time() + 3600.5),
     "watch": token(caps=["watch"]),
     "react": token(caps=["react"]),

@@ -39,6 +39,11 @@ export function begin() {
   mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
 }
 
+/** Lets time pass in small steps, so that a timer may set the next. */
+export function pass(ms) {
+  for (let left = ms; left > 0; left -= 50) mock.timers.tick(Math.min(left, 50));
+}
+
 /** Lets the client handle what it waits for. */
 export const settle = () => new Promise((resolve) => setImmediate(resolve));
 
