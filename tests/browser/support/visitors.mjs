@@ -55,9 +55,13 @@ export async function visitor(context, browser, host, options = {}) {
 export const state = (page) => page.evaluate(() => [visit.room.state, visit.room.queued]);
 export const log = (page) => page.evaluate(() => visit.log);
 export const shown = (page) => page.evaluate(() => Object.fromEntries(visit.room.counts));
-/** Waits until a visitor is in the room. */
-export const entered = (page, timeout = 90_000) =>
-  page.waitForFunction(() => visit.room.state === "open", undefined, { timeout, polling: 50 });
+/** Waits until a visitor has entered the room this often. */
+export const entered = (page, times = 1) =>
+  page.waitForFunction(
+    (times) => visit.room.state === "open" && visit.log.states.filter(({ state }) => state === "open").length >= times,
+    times,
+    { timeout: 90_000, polling: 50 },
+  );
 
 const newSession = () => crypto.randomUUID().replaceAll("-", "");
 
