@@ -34,16 +34,12 @@ const MAX_KIND_BYTES = 32;
 const MAX_TAPS = 50;
 /** Minimum time between two messages: taps in between travel together. */
 const SEND_MS = 250;
-const FIRST_RETRY_MS = 1000;
-const MAX_RETRY_MS = 30_000;
-const REFUSED_RETRY_MS = 120_000;
+const [FIRST_RETRY_MS, MAX_RETRY_MS, REFUSED_RETRY_MS] = [1000, 30_000, 120_000];
 /** A connection that lasted this long resets the retry delay. */
 const GOOD_AFTER_MS = 5000;
 const TIMEOUT_MS = 10_000;
-/** Time after which taps that the server hasn't acknowledged are sent again, and how often in a row
- * until the client connects anew. */
-const RESEND_MS = 5000;
-const MAX_RESENDS = 3;
+/** Time after which taps that aren't acknowledged are sent again, and how often on a connection. */
+const [RESEND_MS, MAX_RESENDS] = [5000, 3];
 /** Time for which a page that wakes waits for an answer before it connects anew. */
 const LISTEN_MS = 1000;
 /** Maximum time between two looks at the connection. */
@@ -52,8 +48,7 @@ const WATCH_MS = 5000;
 const PROBE = `{"kind":"?","n":1,"id":${Number.MAX_SAFE_INTEGER}}`;
 /** Failed WebSockets in a row before the client tries server-sent events. Higher once a WebSocket
  * has worked, because then the server is more likely to be down. */
-const SOCKET_TRIES = 3;
-const KNOWN_SOCKET_TRIES = 8;
+const [SOCKET_TRIES, KNOWN_SOCKET_TRIES] = [3, 8];
 /** Close codes after which the client doesn't come back by itself, and why. */
 const FINAL = { 4500: "token", 4501: "permission", 4502: "origin", 4503: "closed" };
 /** Statuses of a POST that refuse its taps, and why. */
@@ -105,8 +100,7 @@ export class OvationRoom extends EventTarget {
   #last = 0;
   /** What the server said first: its number, its heartbeat, and how long it remembers sessions. */
   #hello = { $server: undefined, $heartbeat: 0, $memory: 0 };
-  /** Taps whose fate the hello of this connection settled; undefined before it, and after the first
-   * counts. */
+  /** Taps whose fate the hello of this connection settled, until its first counts. */
   #settled;
   /** Taps that the server may not have counted, because it lost their numbers. They stay shown. */
   #lostTaps = new Map();
@@ -124,8 +118,8 @@ export class OvationRoom extends EventTarget {
   #link;
   /** Number of this connection. Events of earlier ones are ignored. */
   #generation = 0;
+  /** Failed attempts in a row, and with this transport. */
   #failures = 0;
-  /** Failed attempts with this transport in a row. */
   #tries = 0;
   #hadSocket = false;
   #hasCounts = false;
@@ -299,8 +293,7 @@ export class OvationRoom extends EventTarget {
     return Date.now() - this.#heardAt;
   }
 
-  /** Looks after the connection every few seconds: connects anew when the server has been silent for
-   * too long, or doesn't answer when the page has slept. */
+  /** Watches the connection: connects anew after a silence, or if the page slept and hears nothing. */
   #watch() {
     const limit = 2.5 * this.#hello.$heartbeat || Infinity;
     const delay = Math.min(WATCH_MS, Math.max(0, limit - this.#silence()));
@@ -313,14 +306,13 @@ export class OvationRoom extends EventTarget {
     }, delay);
   }
 
-  /** Connects anew unless the server answers. What arrived while the page slept comes first, and shows
-   * nothing. */
+  /** Connects anew unless the server answers, after what arrived while the page slept. */
   #probe() {
     if (this.transport === "sse") return void this.#dial();
     clearTimeout(this.#watchTimer);
     this.#watchTimer = setTimeout(() => {
       const sentAt = Date.now();
-      /** @type {WebSocket} */ (this.#link).send(PROBE);
+      this.#send(PROBE);
       this.#watchTimer = setTimeout(() => (this.#heardAt > sentAt ? this.#watch() : this.#dial()), LISTEN_MS);
     }, LISTEN_MS / 2);
   }
@@ -413,7 +405,7 @@ export class OvationRoom extends EventTarget {
     // The very first counts aren't increases.
     if (this.#hasCounts) for (const [kind, count] of this.#shown) add(increases, kind, count - (before.get(kind) ?? 0));
     this.#hasCounts = true;
-    if (isFirst) this.#opened();
+    if (isFirst) this.#open();
     this.#tellCounts(increases, false);
   }
 
@@ -423,8 +415,8 @@ export class OvationRoom extends EventTarget {
       if (count > (this.#shown.get(kind) ?? 0)) this.#shown.set(kind, count);
   }
 
-  /** Handles the first counts of a connection. */
-  #opened() {
+  /** Begins to use a connection, which has brought its first counts. */
+  #open() {
     clearTimeout(this.#retryTimer);
     this.#settled = undefined;
     this.#tries = 0;
@@ -434,8 +426,7 @@ export class OvationRoom extends EventTarget {
     this.#flush();
   }
 
-  /** Sends the next message that waits, and later those behind it. If the page is being left, sends
-   * all at once. */
+  /** Sends the next message that waits, and later those behind it; all at once if the page is left. */
   #flush(isLeaving = false) {
     const isSocket = this.transport === "websocket";
     if (this.#state !== "open" || (this.#sendTimer && !(isLeaving && isSocket))) return;
@@ -446,12 +437,15 @@ export class OvationRoom extends EventTarget {
     const isNew = !message.id;
     message.id ??= ++this.#last;
     const text = JSON.stringify({ kind: message.kind, n: message.n, id: message.id });
-    if (isSocket) {
-      /** @type {WebSocket} */ (this.#link).send(text);
-      if (!this.#resendTimer) this.#resendLater();
-    } else this.#post(message, text, isNew);
+    if (isSocket) this.#send(text);
+    else this.#post(message, text, isNew);
+    if (isSocket && !this.#resendTimer) this.#resendLater();
     if (isLeaving && isSocket) this.#flush(true);
     else this.#flushLater(SEND_MS);
+  }
+
+  #send(text) {
+    /** @type {WebSocket} */ (this.#link).send(text);
   }
 
   #flushLater(delay) {
@@ -508,8 +502,8 @@ export class OvationRoom extends EventTarget {
   }
 
   #tellState() {
-    const { mode, queued, transport } = this;
-    this.#tell("state", { state: this.#state, mode, queued, transport, reason: this.#reason });
+    const { state, mode, queued, transport, reason } = this;
+    this.#tell("state", { state, mode, queued, transport, reason });
   }
 
   #tellCounts(increases, own) {

@@ -56,12 +56,15 @@ export const state = (page) => page.evaluate(() => [visit.room.state, visit.room
 export const log = (page) => page.evaluate(() => visit.log);
 export const shown = (page) => page.evaluate(() => Object.fromEntries(visit.room.counts));
 /** Waits until a visitor has entered the room this often. */
-export const entered = (page, times = 1) =>
-  page.waitForFunction(
-    (times) => visit.room.state === "open" && visit.log.states.filter(({ state }) => state === "open").length >= times,
-    times,
-    { timeout: 90_000, polling: 50 },
-  );
+export async function entered(page, times = 1) {
+  const isIn = (times) => visit.room.state === "open" && visit.log.states.filter(({ state }) => state === "open").length >= times;
+  try {
+    await page.waitForFunction(isIn, times, { timeout: 90_000, polling: 50 });
+  } catch (error) {
+    const { states } = await log(page);
+    throw new Error(`not in the room for the ${times}th time: ${JSON.stringify(states.slice(-6))}, now ${Date.now()}`, { cause: error });
+  }
+}
 
 const newSession = () => crypto.randomUUID().replaceAll("-", "");
 
