@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 
 use super::claims::{Audience, Seconds};
-use super::keys::MAX_KEYS;
+use super::keys::{MAX_KEYS, MAX_KEYS_WITHOUT_KID};
 use super::mint::{Mint, MintError};
 use super::verify::{CLOCK_LEEWAY, MAX_TOKEN_BYTES};
 use super::*;
@@ -265,10 +265,20 @@ fn keys_that_cannot_be_used_are_refused() {
     let short = Keys::default().add_secret(&SECRET[1..]);
     assert_eq!(short, Err(KeyError::ShortSecret(31)));
     let mut keys = Keys::default();
-    for _ in 0..MAX_KEYS {
+    for _ in 0..MAX_KEYS_WITHOUT_KID {
         keys.add_secret(SECRET).unwrap();
     }
-    assert_eq!(keys.add_secret(SECRET), Err(KeyError::TooMany));
+    assert_eq!(keys.add_secret(SECRET), Err(KeyError::TooManyWithoutKid));
+    let key = |kid| {
+        format!(
+            r#"{{"kty":"RSA","n":"{}","e":"AQAB","kid":"{kid}"}}"#,
+            "x".repeat(342)
+        )
+    };
+    for kid in MAX_KEYS_WITHOUT_KID..MAX_KEYS {
+        keys.add_public(key(kid).as_bytes()).unwrap();
+    }
+    assert_eq!(keys.add_public(key(99).as_bytes()), Err(KeyError::TooMany));
 }
 
 #[test]
