@@ -149,6 +149,9 @@ pub fn start(settings: Settings) -> World<impl App> {
         reactor.step(now).unwrap();
     }
     let mut bystander = newcomer.complete();
+    // The client may use up the kinds that a room may have.
+    bystander.react();
+    reactor.step(now).unwrap();
     bystander.pump();
     World {
         client: connect(&mut reactor),

@@ -3,7 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ovation::protocol::messages::{RESERVED, encode_counts, encode_key, parse_reaction};
+use ovation::protocol::http::sse;
+use ovation::protocol::messages::{
+    RESERVED, encode_counts, encode_key, encode_reset, parse_reaction,
+};
 use ovation::protocol::taps::{MAX_TAPS, parse_tap};
 use serde_json::Value;
 
@@ -34,5 +37,13 @@ fuzz_target!(|text: &str| {
         encode_counts([(&*encode_key(&kind), 7)].into_iter(), &mut output);
         let counts: Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(counts[&*kind], 7);
+        let mut reset = Vec::new();
+        encode_reset(&output, &mut reset);
+        let reset: Value = serde_json::from_slice(&reset).unwrap();
+        assert_eq!(reset["$reset"], counts);
+        let mut event = Vec::new();
+        sse::encode(&output, &mut event);
+        let ends = event.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(ends, 2, "an event has two line ends, both at its end");
     }
 });

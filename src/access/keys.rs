@@ -11,8 +11,10 @@ use super::pem::{self, PemKey};
 
 /// Minimum length of a secret, in bytes: the length of an HMAC (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// Maximum number of keys. A token without `kid` may have to be tried with each of them.
+/// Maximum number of keys.
 pub const MAX_KEYS: usize = 16;
+/// Maximum number of keys without `kid`. A token may have to be tried with each of them.
+pub const MAX_KEYS_WITHOUT_KID: usize = 4;
 /// Minimum length of an RSA modulus, in bits (RFC 7518, section 3.3).
 const MIN_RSA_BITS: usize = 2048;
 /// Maximum length of an RSA modulus, in bits. Longer ones take too long.
@@ -42,6 +44,9 @@ pub enum KeyError {
     /// There are too many keys.
     #[error("there are more than {MAX_KEYS} keys")]
     TooMany,
+    /// There are too many keys without `kid`.
+    #[error("there are more than {MAX_KEYS_WITHOUT_KID} keys without kid")]
+    TooManyWithoutKid,
 }
 
 /// The keys that verify tokens.
@@ -154,6 +159,10 @@ impl Keys {
     fn add(&mut self, key: Key) -> Result<(), KeyError> {
         if self.keys.len() == MAX_KEYS {
             return Err(KeyError::TooMany);
+        }
+        let without_kid = self.keys.iter().filter(|key| key.kid.is_none()).count();
+        if key.kid.is_none() && without_kid == MAX_KEYS_WITHOUT_KID {
+            return Err(KeyError::TooManyWithoutKid);
         }
         self.keys.push(key);
         Ok(())

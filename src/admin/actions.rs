@@ -57,8 +57,10 @@ fn reset(shared: &Arc<Shared>, resets: &mut Resets, room: RoomHandle) -> Respons
 /// Sets the mode of a room, and answers with the number of its members at that time.
 fn set_mode(shared: &Shared, room: &RoomHandle, mode: RoomMode) -> Response<'static> {
     let members = room.members();
-    if let Err(error) = shared.set_mode(room, mode) {
-        return Response::text(507, (shared.explain)(&error).into_bytes());
+    match shared.set_mode(room, mode) {
+        Ok(true) => {}
+        Ok(false) => return done(members),
+        Err(error) => return Response::text(error.status(), error.to_string().into_bytes()),
     }
     let (party, name) = (room.party(), room.name());
     tracing::info!(?party, room = ?name, mode = mode.label(), "room mode set by operator");

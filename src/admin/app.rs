@@ -43,15 +43,22 @@ pub(super) struct AdminApp {
     event: Bytes,
     /// Keys of the connections that get samples.
     subscribers: Vec<u32>,
+    max_subscribers: usize,
     resets: Resets,
     due: Instant,
 }
 
 impl AdminApp {
-    pub(super) fn new(guard: Guard, sources: Sources, metrics: Arc<ReactorMetrics>) -> Self {
+    pub(super) fn new(
+        guard: Guard,
+        sources: Sources,
+        metrics: Arc<ReactorMetrics>,
+        max_subscribers: usize,
+    ) -> Self {
         let now = Instant::now();
         Self {
             guard,
+            max_subscribers,
             metrics,
             denied: 0,
             denied_log: LogThrottle::default(),
@@ -115,6 +122,8 @@ impl AdminApp {
                 let text = metrics::text(&self.sources, &self.sampler, own);
                 Response::of_type(200, metrics::MEDIA_TYPE, text.into_bytes())
             }
+            // A request that may have an event stream has got one.
+            "/events" => Response::text(503, &b"Too many event streams"[..]),
             "/rooms" => rooms::list(&self.sources.shared, target),
             "/history" => {
                 let range = target.split_once("?range=").map_or("15m", |(_, name)| name);
@@ -182,6 +191,10 @@ impl App for AdminApp {
 
     fn join_stream(&mut self, key: u32, request: &Request<'_>, first: &mut Vec<u8>) -> Option<u32> {
         if path_of(request.target) != "/events" || self.guard.check(request).is_err() {
+            return None;
+        }
+        // A stream never gives way to a newcomer, and health checks must always find a place.
+        if self.subscribers.len() >= self.max_subscribers {
             return None;
         }
         encode_stream_head(request, &Origins::none(), first);

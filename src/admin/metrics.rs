@@ -33,6 +33,7 @@ struct Scrape {
     rooms: RoomsSample,
     store: Status,
     limited_rooms: u64,
+    limited_requests: u64,
     sessions: u64,
     token_refusals: Vec<(&'static str, u64)>,
     own: OwnFigures,
@@ -60,6 +61,7 @@ pub(super) fn text(sources: &Sources, sampler: &Sampler, own: OwnFigures) -> Str
         rooms: sampler.rooms().clone(),
         store: sources.store.status(),
         limited_rooms: sources.shared.creation.limited(),
+        limited_requests: sources.admission.limited_requests(),
         sessions: sources.shared.sessions.len() as u64,
         token_refusals: sources.shared.permissions.refused().collect(),
         own,
@@ -175,6 +177,11 @@ impl Scrape {
             "ovation_limited_room_creations",
             "Reactions that would have created a room over the limit of their address",
             self.limited_rooms,
+        )?;
+        writer.counter(
+            "ovation_limited_requests",
+            "Requests over the limit of their address",
+            self.limited_requests,
         )?;
         writer.gauge(
             "ovation_sessions",

@@ -85,6 +85,8 @@ pub(crate) struct BoundAdmin {
     parts: ReactorParts<Infallible>,
     guard: Guard,
     admission: Admission,
+    /// Maximum number of event streams.
+    max_subscribers: usize,
     /// The addresses on which it listens.
     pub(crate) addresses: Vec<ListenAddress>,
 }
@@ -130,6 +132,8 @@ pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
         parts,
         guard: Guard::new(token, name, changes),
         admission: Admission::new(limits, settings.explain),
+        // The others are left for requests, which give way to newcomers.
+        max_subscribers: settings.max_connections / 2,
         addresses,
     })
 }
@@ -169,7 +173,7 @@ impl BoundAdmin {
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                let app = AdminApp::new(self.guard, sources, metrics);
+                let app = AdminApp::new(self.guard, sources, metrics, self.max_subscribers);
                 let reactor = Reactor::new(self.parts, app, limits, Arc::new(self.admission));
                 if let Err(error) = reactor.and_then(Reactor::run) {
                     tracing::error!(%error, "the admin side has stopped; the rooms go on");

@@ -12,14 +12,15 @@ use crate::protocol::http::request::DEFAULT_MAX_HEAD_BYTES;
 use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
 use crate::protocol::websocket::frame::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::reactor::{
-    Admission, AdmissionLimits, ConnectionLimits, DEFAULT_CLOSE_TIMEOUT, DEFAULT_HEAD_TIMEOUT,
-    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES, DEFAULT_MESSAGE_BURST,
-    DEFAULT_MESSAGE_RATE, DEFAULT_MIN_FREE_MEMORY_PERCENT, DEFAULT_PING_INTERVAL,
-    MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate, TrustedProxies,
+    AddressRate, Admission, AdmissionLimits, ConnectionLimits, DEFAULT_CLOSE_TIMEOUT,
+    DEFAULT_HEAD_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_INVALID_MESSAGES,
+    DEFAULT_MESSAGE_BURST, DEFAULT_MESSAGE_RATE, DEFAULT_MIN_FREE_MEMORY_PERCENT,
+    DEFAULT_PING_INTERVAL, Enforcement, MAX_MESSAGE_BURST, MAX_MESSAGE_RATE, MessageRate,
+    TrustedProxies,
 };
 use crate::rooms::{
-    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, DEFAULT_ROOM_CREATE_RATE, Enforcement,
-    MAX_KINDS, MAX_ROOM_NAME_BYTES, RoomCreation,
+    DEFAULT_MAX_KINDS, DEFAULT_MAX_ROOM_NAME_BYTES, DEFAULT_ROOM_CREATE_RATE, MAX_KINDS,
+    MAX_ROOM_NAME_BYTES,
 };
 use crate::store::format::MAX_KIND_BYTES;
 
@@ -42,6 +43,17 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "N", env = "OVATION_MAX_CONNECTIONS_PER_IP",
           value_parser = value_parser!(u32).range(1..))]
     max_connections_per_ip: Option<u32>,
+
+    /// Maximum number of HTTP requests a minute, handshakes included, from one IPv4 address or IPv6
+    /// /64 network, and 16 times as many from one IPv6 /48 network; not for this machine; 0 for no
+    /// limit. Behind a proxy, give --trusted-proxy too
+    #[arg(
+        long,
+        value_name = "N",
+        env = "OVATION_MAX_REQUESTS_PER_IP",
+        default_value_t = 0
+    )]
+    max_requests_per_ip: u32,
 
     /// Turn new connections away while less than this share of the machine's memory is available,
     /// in percent
@@ -133,17 +145,23 @@ impl LimitArgs {
             min_free_memory_percent: self.min_free_memory_percent,
             makes_room: false,
         };
-        Admission::new(limits, advice::turn_away).trusting(proxies)
+        let requests = AddressRate::new(self.max_requests_per_ip, self.enforcement());
+        Admission::new(limits, advice::turn_away)
+            .trusting(proxies)
+            .limiting_requests(requests)
     }
 
     /// The limit on new rooms.
-    pub(crate) fn room_creation(&self) -> RoomCreation {
-        let enforcement = if self.limits_dry_run {
+    pub(crate) fn room_creation(&self) -> AddressRate {
+        AddressRate::new(self.room_create_rate, self.enforcement())
+    }
+
+    fn enforcement(&self) -> Enforcement {
+        if self.limits_dry_run {
             Enforcement::CountOnly
         } else {
             Enforcement::Refuse
-        };
-        RoomCreation::new(self.room_create_rate, enforcement)
+        }
     }
 
     /// The limits of connections to the rooms, whose clients may use the names `hosts`.

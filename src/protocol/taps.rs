@@ -49,7 +49,7 @@ struct Fields<'t> {
 }
 
 /// Parses a message of a client with a session. The rules for the kind are those of
-/// [`parse_reaction`](super::messages::parse_reaction).
+/// [`parse_reaction`](super::messages::parse_reaction), except that duplicate keys are refused.
 ///
 /// ```
 /// use ovation::protocol::taps::parse_tap;
@@ -62,6 +62,10 @@ struct Fields<'t> {
 /// # Errors
 /// [`InvalidReaction`] says which rule is broken.
 pub fn parse_tap(text: &str, max_kind_bytes: usize) -> Result<Tap<'_>, InvalidReaction> {
+    // For a struct, serde would also take a list of its values.
+    if !text.trim_start().starts_with('{') {
+        return Err(InvalidReaction::Malformed);
+    }
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| InvalidReaction::Malformed)?;
     check_kind(&fields.kind, max_kind_bytes)?;
     let taps = fields.n.unwrap_or(1);
@@ -153,6 +157,7 @@ mod tests {
             (r#"{"kind":"","id":1}"#, Err(EmptyKind)),
             (r#"{"kind":"$x","id":1}"#, Err(Reserved)),
             (r#"{"n":1,"id":1}"#, Err(Malformed)),
+            (r#"["love",3,17]"#, Err(Malformed)),
             ("", Err(Malformed)),
         ] {
             let parsed = parse_tap(text, 32).map(|tap| (tap.taps, tap.number));

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::address_counts::AddressCounts;
+use super::address_rate::{AddressRate, Enforcement};
 use super::log_throttle::LogThrottle;
 use super::proxies::TrustedProxies;
 use crate::os::kernel_number::KernelNumber;
@@ -96,6 +97,7 @@ pub struct Admission {
     pub(super) makes_room: bool,
     per_address: Option<AddressCounts>,
     pub(super) proxies: TrustedProxies,
+    pub(super) requests: AddressRate,
     /// When a connection could last not be accepted for want of a descriptor, and the error.
     descriptors_short: Mutex<Option<(Instant, Errno)>>,
     /// Memory that must be available, in KiB.
@@ -124,6 +126,7 @@ impl Admission {
             makes_room: limits.makes_room,
             per_address: limits.max_per_address.map(AddressCounts::new),
             proxies: TrustedProxies::default(),
+            requests: AddressRate::new(0, Enforcement::Refuse),
             descriptors_short: Mutex::default(),
             min_free_kib: total_kib * u64::from(limits.min_free_memory_percent) / 100,
             free_kib: (limits.min_free_memory_percent > 0).then(|| {
@@ -137,6 +140,17 @@ impl Admission {
             explain,
             throttles: Default::default(),
         }
+    }
+
+    /// Limits the requests of each address.
+    pub(crate) fn limiting_requests(mut self, requests: AddressRate) -> Self {
+        self.requests = requests;
+        self
+    }
+
+    /// Number of requests so far over the limit of their address.
+    pub(crate) fn limited_requests(&self) -> u64 {
+        self.requests.limited()
     }
 
     /// Lets these proxies name their clients.

@@ -64,6 +64,12 @@ pub trait App {
     /// The text of the close frame for a client that sent too many invalid messages.
     const TOO_MANY_INVALID: &'static str = "too many invalid messages";
 
+    /// How much of a turn a request takes, at least 1: the price of an ordinary request. A turn
+    /// answers requests for a price of 64, and the next turn continues with the rest.
+    fn price(&self, _request: &Request<'_>) -> u32 {
+        1
+    }
+
     /// Answers an HTTP request that is not an upgrade: appends the response to `output`. Returns
     /// the verdict on the message in `body`, if the request is of a kind that carries one.
     fn respond(

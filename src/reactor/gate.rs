@@ -242,6 +242,12 @@ impl Gate {
         }
     }
 
+    /// Whether the client of the connection at `key` may send one more request.
+    pub(super) fn allows_request(&self, key: u32, socket: &Socket, now: Instant) -> bool {
+        let client = || self.client(key, socket);
+        self.admission.requests.allows(client, now)
+    }
+
     /// Logs why a connection was turned away, each kind of reason once a minute.
     pub(super) fn log(&self, reason: &TurnAway, now: Instant) {
         if let TurnAway::Accept(error) = reason {

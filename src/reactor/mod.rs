@@ -102,6 +102,7 @@
 
 mod accept;
 mod address_counts;
+mod address_rate;
 mod admission;
 mod app;
 mod bodies;
@@ -135,6 +136,7 @@ mod stalled;
 mod sweep;
 mod token;
 
+pub(crate) use address_rate::{AddressRate, Enforcement};
 pub use admission::{Admission, AdmissionLimits, TurnAway};
 pub(crate) use admission::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_MEMORY_PERCENT};
 pub use app::{App, NextTurn, Refused};
@@ -157,7 +159,6 @@ pub use mailbox::Mailbox;
 pub use message::{Message, Verdict};
 pub(crate) use metrics::closed_by_label;
 pub use metrics::{Gauge, ReactorMetrics};
-pub(crate) use network::Network;
 pub use open_connection::{OpenConnection, Sent, Transport};
 pub use proxies::{Naming, TrustedProxies, TrustedProxy};
 pub use rate::MessageRate;

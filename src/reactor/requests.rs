@@ -155,6 +155,7 @@ impl<A: App> Reactor<A> {
         rest: &[u8],
     ) -> ControlFlow<()> {
         self.metrics.requests.add(1);
+        self.turn_requests += self.app.price(request);
         if !self.limits.hosts.allow(request) {
             let response = Response::text(421, &b"This server does not have this name"[..]);
             self.refuse_request(key, &response, CloseReason::Misdirected);
@@ -163,16 +164,25 @@ impl<A: App> Reactor<A> {
         if !self.admit_client(key, request) {
             return ControlFlow::Break(());
         }
+        if !self.allows_request(key) {
+            let text = &b"Too many requests from this address; try again later"[..];
+            self.refuse_request(key, &Response::text(429, text), CloseReason::RateLimit);
+            return ControlFlow::Break(());
+        }
         if request.websocket.upgrade {
             self.open(key, request, rest);
             return ControlFlow::Break(());
         }
         self.answer(key, request, body)?;
-        self.turn_requests += 1;
         if self.write_buffer.len() >= MAX_WRITE_BUFFER_BYTES {
             self.send_replies(key);
         }
         ControlFlow::Continue(())
+    }
+
+    fn allows_request(&mut self, key: u32) -> bool {
+        let connection = self.connections.get_mut(key);
+        connection.is_none_or(|it| self.gate.allows_request(key, &it.socket, self.now))
     }
 
     fn max_body_bytes(&self) -> usize {

@@ -104,7 +104,9 @@ impl RoomsApp {
             let Some(local) = self.rooms.get_mut(index) else {
                 continue;
             };
-            local.flush();
+            if let Err(error) = local.flush() {
+                local.warn(&error, &self.shared);
+            }
             self.shared.publish(&local.handle, Some(self.reactor));
             self.fanout.changed(Topic::Counts, index, local, now);
             self.rooms.release_if_unused(index);
@@ -195,6 +197,15 @@ impl App for RoomsApp {
 
     const DISMISSALS: &'static [Dismissal] = &DISMISSALS;
     const TOO_MANY_INVALID: &'static str = "too many messages that are not reactions";
+
+    fn price(&self, _request: &Request<'_>) -> u32 {
+        // To verify a token takes longer than most answers.
+        if self.shared.permissions.has_tokens() {
+            4
+        } else {
+            1
+        }
+    }
 
     fn respond(
         &mut self,
@@ -297,11 +308,14 @@ impl App for RoomsApp {
             return;
         };
         let interest = connection.member.slot.interest();
-        let room = connection.member.room;
+        let (room, sent) = (connection.member.room, connection.member.sent);
         if interest >= Interest::Mode {
             self.tell_counted(key, connections);
         }
         let local = self.rooms.of_member(room);
+        if interest >= Interest::Mode && local.handle.was_reset_since(sent) {
+            fanout::send_unversioned(key, &local.handle.reset_message(), connections);
+        }
         fanout::send_counts(key, &local.handle.counts(), connections);
         if interest >= Interest::Mode {
             fanout::send_unversioned(key, &local.handle.mode_message(), connections);
@@ -321,7 +335,10 @@ impl App for RoomsApp {
         let Some((index, local)) = self.rooms.by_id(notice.room_id) else {
             return;
         };
-        local.renew();
+        if let Err(error) = local.renew() {
+            local.warn(&error, &self.shared);
+        }
+        local.handle.renewed(self.reactor);
         self.fanout.changed(notice.topic, index, local, now);
         if notice.topic == Topic::Closing && local.handle.refusal() == Some(Refusal::Removed) {
             self.rooms.forget_name(index);

@@ -2,7 +2,7 @@
 
 use super::admit::{admit, locate, session};
 use super::moderate;
-use super::room::Room;
+use super::room::{Room, RoomError};
 use super::route::RoomName;
 use super::session::Claim;
 use super::shared::Shared;
@@ -20,6 +20,9 @@ pub(super) fn answer(
     request: &Request<'_>,
     body: &[u8],
 ) -> (Response<'static>, Option<Verdict>) {
+    if let Err(error) = session(request) {
+        return (error.into(), None);
+    }
     let cap = match request.method {
         "GET" | "HEAD" => Cap::Watch,
         "POST" => Cap::React,
@@ -70,6 +73,10 @@ fn react(
         Err(response) => return (response, Verdict::Invalid),
     };
     let room = shared.table.enter(&name.party, &name.room, None);
+    // Before the session, which begins only for what can be counted.
+    if let Err(error) = room.check(&tap.kind) {
+        return refuse(&error);
+    }
     let numbered = session.zip(tap.number);
     let numbered = numbered.map(|(id, number)| (shared.sessions.find_or_begin(id), number));
     if let Some((session, number)) = &numbered {
@@ -84,9 +91,8 @@ fn react(
         }
     }
     let may_create = || shared.may_create_room(client);
-    match room.counter_if(&tap.kind, may_create) {
-        Ok(counter) => {
-            counter.add(tap.taps.into());
+    match room.add(&tap.kind, tap.taps, may_create) {
+        Ok(()) => {
             shared.publish(&room, None);
             (counts(&room), Verdict::Batch(tap.taps))
         }
@@ -96,10 +102,14 @@ fn react(
             {
                 session.release(*number);
             }
-            let response = Response::text(error.status(), error.to_string().into_bytes());
-            (response, error.verdict())
+            refuse(&error)
         }
     }
+}
+
+fn refuse(error: &RoomError) -> (Response<'static>, Verdict) {
+    let response = Response::text(error.status(), error.to_string().into_bytes());
+    (response, error.verdict())
 }
 
 fn counts(room: &Room) -> Response<'static> {

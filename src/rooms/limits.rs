@@ -11,6 +11,10 @@ pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Default maximum number of idle rooms in memory.
 pub(crate) const DEFAULT_MAX_IDLE_ROOMS: usize = 4096;
 
+/// Default maximum number of rooms that the clients of one address create in a minute. A room is
+/// created by its first reaction, and then takes space in the snapshot for as long as rooms are kept.
+pub(crate) const DEFAULT_ROOM_CREATE_RATE: u32 = 60;
+
 /// The limits of rooms.
 #[derive(Debug, Clone)]
 pub struct RoomLimits {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::broadcast::{Broadcast, Topic};
 use super::members::{Interest, MemberList, MemberSlot};
-use super::room::RoomError;
+use super::room::{RoomError, Standing};
 use super::shared::Shared;
 use super::table::RoomHandle;
 use crate::store::Counter;
@@ -16,8 +16,9 @@ pub(super) struct LocalRoom {
     pub(super) members: MemberList,
     /// The kinds that members have used in this epoch of the room.
     kinds: Vec<LocalKind>,
-    /// The epoch of the room to which the kinds belong.
+    /// The epoch of the room to which the kinds and the standing belong.
     epoch: u32,
+    standing: Standing,
     /// Index of the kind of the last reaction, which most often is the kind of the next.
     last_kind: usize,
     /// Whether any delta is still pending.
@@ -39,7 +40,9 @@ struct LocalKind {
 impl LocalRoom {
     pub(super) fn new(handle: RoomHandle) -> Self {
         Self {
+            // The epoch first: what is read after it is at least as new.
             epoch: handle.epoch(),
+            standing: handle.standing(),
             handle,
             members: MemberList::default(),
             kinds: Vec::new(),
@@ -60,10 +63,9 @@ impl LocalRoom {
         taps: u16,
         may_create: impl FnOnce() -> bool,
     ) -> Result<(), RoomError> {
-        // Once a turn is enough: what a client sends after it has heard of a change comes in a later
-        // turn than the change.
+        // Once a turn is enough: a reactor that hears of a change late counts for one turn more.
         if !self.has_pending {
-            self.renew();
+            self.renew()?;
         }
         if let Some(last) = self.kinds.get_mut(self.last_kind)
             && *last.name == *kind
@@ -80,45 +82,56 @@ impl LocalRoom {
     // Kept out of the loop over messages, which most often finds the kind of the last reaction.
     #[inline(never)]
     fn find(&mut self, kind: &str, may_create: impl FnOnce() -> bool) -> Result<usize, RoomError> {
+        self.standing.check()?;
         if let Some(index) = self.kinds.iter().position(|known| *known.name == *kind) {
             return Ok(index);
         }
+        let counter = self.handle.counter_if(kind, may_create)?;
         self.kinds.push(LocalKind {
             name: kind.into(),
-            counter: self.handle.counter_if(kind, may_create)?,
+            counter,
             pending: 0,
         });
         Ok(self.kinds.len() - 1)
     }
 
     /// Adds the pending deltas to their counters.
-    pub(super) fn flush(&mut self) {
-        self.renew();
+    ///
+    /// # Errors
+    /// [`RoomError`] if some of them can't be counted, as in [`LocalRoom::renew`].
+    pub(super) fn flush(&mut self) -> Result<(), RoomError> {
+        let renewed = self.renew();
         for kind in &mut self.kinds {
             if kind.pending > 0 {
                 kind.counter.add(std::mem::take(&mut kind.pending));
             }
         }
         self.has_pending = false;
+        renewed
     }
 
     /// Forgets the kinds of an earlier epoch: one of them may have been removed, or the room may
-    /// count nothing now. Pending deltas go to the kinds of this epoch, even if the room is frozen
-    /// or closed by now: these reactions came before.
-    pub(super) fn renew(&mut self) {
+    /// count nothing now. Pending deltas are counted at once, even if the room is frozen or closed
+    /// by now: these reactions were accepted before the reactor heard of it.
+    ///
+    /// # Errors
+    /// [`RoomError`] if a pending delta can't be counted: the room was removed, or has no space for
+    /// the kind any more.
+    pub(super) fn renew(&mut self) -> Result<(), RoomError> {
         let epoch = self.handle.epoch();
         if self.epoch == epoch {
-            return;
+            return Ok(());
         }
         self.epoch = epoch;
+        self.standing = self.handle.standing();
+        let mut counted = Ok(());
         for old in std::mem::take(&mut self.kinds) {
-            if old.pending > 0
-                && let Ok(counter) = self.handle.counter_of_pending(&old.name)
-            {
-                self.kinds.push(LocalKind { counter, ..old });
+            if old.pending > 0 {
+                counted = self.handle.add_pending(&old.name, old.pending).and(counted);
             }
         }
         self.last_kind = 0;
+        counted
     }
 
     /// Adds a member of `reactor`.

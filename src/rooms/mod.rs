@@ -13,7 +13,7 @@
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
 //! - `table`, `key`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
 //!   reactors. `moderation`: what operators and moderators do to them. `limits`: what rooms are held
-//!   to. `creation`: how many each address creates.
+//!   to.
 //!
 //! A reaction first goes into the reactor's own pending delta, which touches no cache line of
 //! another reactor. At the end of the turn the reactor adds each delta to its counter, once.
@@ -22,7 +22,6 @@ mod activity;
 mod admit;
 mod app;
 mod broadcast;
-mod creation;
 mod encoded;
 mod expiry;
 mod fanout;
@@ -48,10 +47,11 @@ mod tcp_memory;
 mod watchers;
 
 pub(crate) use app::RoomsApp;
-pub(crate) use creation::{DEFAULT_ROOM_CREATE_RATE, Enforcement, RoomCreation};
 pub use encoded::Encoded;
 pub use limits::RoomLimits;
-pub(crate) use limits::{DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, MAX_KINDS};
+pub(crate) use limits::{
+    DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, DEFAULT_ROOM_CREATE_RATE, MAX_KINDS,
+};
 pub(crate) use permission::Permissions;
 pub(crate) use refusal::DISMISSALS;
 pub use room::{Counts, Room, RoomError};

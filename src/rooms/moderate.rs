@@ -1,23 +1,22 @@
 //! Requests of moderators: setting the mode of a room, and removing it or one of its kinds.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 
 use super::admit::{NotAdmitted, admit};
 use super::room::RoomError;
 use super::shared::Shared;
 use super::table::RoomHandle;
 use crate::access::Cap;
-use crate::protocol::http::{Request, Response, query_value};
+use crate::protocol::http::{Request, Response};
 use crate::reactor::Client;
 use crate::store::RoomMode;
 
 /// The body of a PATCH: `{"state":"frozen"}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Patch {
-    state: RoomMode,
-}
+///
+/// A map, because a derived struct would take a list too.
+type Patch = BTreeMap<String, RoomMode>;
 
 /// Answers a PATCH, which sets the mode of a room, or a DELETE, which removes the room, or the kind
 /// in `?kind=`.
@@ -32,11 +31,16 @@ pub(super) fn answer(
 ) -> Result<Response<'static>, NotAdmitted> {
     let (name, _) = admit(shared, request, Cap::Moderate)?;
     let room = shared.table.enter(&name.party, &name.room, None);
-    let kind = query_value(request.target, "kind");
-    Ok(match (request.method, kind) {
-        ("PATCH", _) => set_mode(shared, client, &room, body),
-        (_, Some(kind)) => remove_kind(shared, &room, kind),
-        (_, None) => remove(shared, &room),
+    if request.method == "PATCH" {
+        return Ok(set_mode(shared, client, &room, body));
+    }
+    // A misspelt parameter must not remove the whole room.
+    Ok(match request.target.split_once('?') {
+        None => remove(shared, &room),
+        Some((_, query)) => match query.strip_prefix("kind=") {
+            Some(kind) if !kind.contains(['&', '=']) => remove_kind(shared, &room, kind),
+            _ => Response::text(400, &b"the only query of a DELETE is kind=KIND"[..]),
+        },
     })
 }
 
@@ -46,18 +50,23 @@ fn set_mode(
     room: &RoomHandle,
     body: &[u8],
 ) -> Response<'static> {
-    let Ok(Patch { state }) = serde_json::from_slice(body) else {
+    let patch: Patch = serde_json::from_slice(body).unwrap_or_default();
+    let state = patch.get("state").copied().filter(|_| patch.len() == 1);
+    let Some(state) = state else {
         let reason = r#"the body is {"state":"open"}, or "frozen" or "closed" instead"#;
         return Response::text(400, reason.as_bytes());
     };
     if !room.has_record() && !state.is_open() && !shared.may_create_room(client) {
         return refuse(&RoomError::TooManyCreated);
     }
-    if let Err(error) = shared.set_mode(room, state) {
-        return refuse(&error.into());
+    match shared.set_mode(room, state) {
+        Ok(false) => {}
+        Ok(true) => {
+            let (party, name, mode) = (room.party(), room.name(), state.label());
+            tracing::info!(?party, room = ?name, mode, "room mode set by moderator");
+        }
+        Err(error) => return refuse(&error),
     }
-    let (party, name) = (room.party(), room.name());
-    tracing::info!(?party, room = ?name, mode = state.label(), "room mode set by moderator");
     let json = format!(r#"{{"state":"{}"}}"#, state.label());
     Response::json(200, json.into_bytes())
 }

@@ -4,14 +4,14 @@
 
 use super::encoded::Encoded;
 use super::refusal::Refusal;
-use super::room::{Room, RoomKind, Standing};
+use super::room::{Room, RoomError, RoomKind, RoomState, Standing};
 use crate::protocol::messages::{encode_mode, encode_reset};
-use crate::store::{RoomMode, StoreError};
+use crate::store::{Retired, RoomMode};
 
 impl Room {
     /// The mode; open if the room was removed, since a new room takes its place.
     pub(crate) fn mode(&self) -> RoomMode {
-        match self.state().standing {
+        match self.standing() {
             Standing::In(mode) => mode,
             Standing::Removed => RoomMode::Open,
         }
@@ -19,7 +19,7 @@ impl Room {
 
     /// Why nobody may be in the room, if nobody may.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        match self.state().standing {
+        match self.standing() {
             Standing::In(RoomMode::Closed) => Some(Refusal::Closed),
             Standing::Removed => Some(Refusal::Removed),
             Standing::In(RoomMode::Open | RoomMode::Frozen) => None,
@@ -44,11 +44,13 @@ impl Room {
     /// mode is another than before.
     ///
     /// # Errors
-    /// [`StoreError`] if the room can't be created.
-    pub(super) fn set_mode(&self, mode: RoomMode) -> Result<bool, StoreError> {
+    /// [`RoomError`] if the room can't be created, or was removed.
+    pub(super) fn set_mode(&self, mode: RoomMode) -> Result<bool, RoomError> {
         let mut state = self.state();
-        if state.standing == Standing::Removed || state.standing == Standing::In(mode) {
-            return Ok(false);
+        match state.standing {
+            Standing::Removed => return Err(RoomError::Removed),
+            Standing::In(current) if current == mode => return Ok(false),
+            Standing::In(_) => {}
         }
         let record = match state.record {
             Some(record) => record,
@@ -63,17 +65,16 @@ impl Room {
 
     /// Removes a kind with its count. Returns whether the room had it.
     pub(super) fn remove_kind(&self, kind: &str) -> bool {
-        self.remove_kinds_if(|known| known == kind)
+        self.remove_kinds_if(&mut self.state(), |known| known == kind)
     }
 
     /// Removes the kinds that are not on the operator's list; without a list, all kinds.
-    pub(super) fn remove_unlisted_kinds(&self) {
+    pub(super) fn remove_unlisted_kinds(&self, state: &mut RoomState) {
         let listed = self.limits.allowed_kinds.as_deref().unwrap_or_default();
-        self.remove_kinds_if(|known| !listed.iter().any(|kind| kind == known));
+        self.remove_kinds_if(state, |known| !listed.iter().any(|kind| kind == known));
     }
 
-    fn remove_kinds_if(&self, is_meant: impl Fn(&str) -> bool) -> bool {
-        let mut state = self.state();
+    fn remove_kinds_if(&self, state: &mut RoomState, is_meant: impl Fn(&str) -> bool) -> bool {
         let Some(record) = state.record else {
             return false;
         };
@@ -86,9 +87,7 @@ impl Room {
         }
         let counters: Vec<_> = removed.into_iter().map(|kind| kind.counter).collect();
         let retired = self.store.remove_counters(record, &counters);
-        state.retired.push(retired);
-        state.forget_encoded();
-        self.begin_epoch();
+        self.retire(state, retired);
         true
     }
 
@@ -101,8 +100,38 @@ impl Room {
         state.forget_encoded();
         if let Some(record) = state.record.take() {
             let retired = self.store.remove_room(record, self.party(), self.name());
-            state.retired.push(retired);
+            self.retire(&mut state, retired);
         }
         self.begin_epoch();
+    }
+
+    /// Keeps removed counters until no reactor has handles of them.
+    fn retire(&self, state: &mut RoomState, retired: Retired) {
+        state.retired.push(retired);
+        state.forget_encoded();
+        self.begin_epoch();
+        for reactor in self.reactors() {
+            state.stale.insert(reactor);
+        }
+        if state.stale.is_empty() {
+            self.release_retired(state);
+        }
+    }
+
+    /// Notes that `reactor` has no handles of counters of an earlier epoch any more. Each reactor in
+    /// the room hears of each epoch with removals.
+    pub(super) fn renewed(&self, reactor: usize) {
+        let mut state = self.state();
+        state.stale.remove(reactor);
+        if state.stale.is_empty() {
+            self.release_retired(&mut state);
+        }
+    }
+
+    /// Lets the store use the cells of removed counters again.
+    pub(super) fn release_retired(&self, state: &mut RoomState) {
+        for retired in std::mem::take(&mut state.retired) {
+            self.store.release(retired);
+        }
     }
 }

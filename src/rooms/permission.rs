@@ -77,6 +77,7 @@ impl Permissions {
         name: &RoomName<'_>,
         cap: Cap,
     ) -> Result<Grant, Unpermitted> {
+        let mut has_token = false;
         let grant = match &self.access {
             None => Grant {
                 caps: Caps::REACT,
@@ -91,13 +92,18 @@ impl Permissions {
                     Source::Query | Source::Subprotocol => cap != Cap::Moderate,
                 });
                 let token = presented.map(|presented| presented.token);
+                has_token = token.is_some();
                 access
                     .check(token, &name.party, &name.room, unix_now())
                     .map_err(Unpermitted::Denied)?
             }
         };
         if !grant.caps.has(cap) {
-            return Err(Unpermitted::MissingCap);
+            return Err(if has_token {
+                Unpermitted::MissingCap
+            } else {
+                Unpermitted::Denied(Denied::Missing)
+            });
         }
         Ok(grant)
     }

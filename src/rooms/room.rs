@@ -21,7 +21,7 @@ use super::encoded::Encoded;
 use super::key::RoomKey;
 use super::limits::RoomLimits;
 use super::names::has_invisible;
-use super::watchers::Watchers;
+use super::watchers::{ReactorSet, Watchers};
 use crate::protocol::messages::{encode_counts, encode_here, encode_key};
 use crate::reactor::Verdict;
 use crate::store::{Counter, Retired, RoomId, RoomMode, Store, StoreError};
@@ -74,6 +74,8 @@ pub struct Room {
     version: AtomicU64,
     /// Number of changes so far after which what reactors keep of the room's kinds is stale.
     epoch: AtomicU32,
+    /// The version of the first counts after the last reset or removal of a kind.
+    reset_version: AtomicU64,
     members: AtomicU64,
     /// The reactors with members in the room.
     pub(super) count_watchers: Watchers,
@@ -88,8 +90,9 @@ pub(super) struct RoomState {
     pub(super) record: Option<RoomId>,
     pub(super) standing: Standing,
     pub(super) kinds: Vec<RoomKind>,
-    /// Counters that were removed. Reactors may still have handles of them.
+    /// Counters that were removed. The reactors in `stale` may still have handles of them.
     pub(super) retired: Vec<Retired>,
+    pub(super) stale: ReactorSet,
     encoded: Option<Counts>,
 }
 
@@ -123,6 +126,7 @@ impl Room {
             standing: Standing::In(mode),
             kinds: kinds.into_iter().map(RoomKind::from).collect(),
             retired: Vec::new(),
+            stale: ReactorSet::default(),
             encoded: None,
         };
         const FIRST_VERSION: u64 = 1;
@@ -134,6 +138,7 @@ impl Room {
             limits: Arc::clone(limits),
             version: AtomicU64::new(FIRST_VERSION),
             epoch: AtomicU32::new(0),
+            reset_version: AtomicU64::new(0),
             members: AtomicU64::new(0),
             count_watchers: Watchers::default(),
             presence_watchers: Watchers::default(),
@@ -185,16 +190,58 @@ impl Room {
         self.counter_in(&mut state, kind, may_create)
     }
 
-    /// The counter of reactions that were accepted before the room was frozen or closed.
+    /// Counts reactions that were accepted before the room was frozen or closed.
     ///
     /// # Errors
     /// [`RoomError`] if the room can't have the kind, or was removed.
-    pub(super) fn counter_of_pending(&self, kind: &str) -> Result<Counter, RoomError> {
+    pub(super) fn add_pending(&self, kind: &str, reactions: u64) -> Result<(), RoomError> {
         let mut state = self.state();
         if state.standing == Standing::Removed {
             return Err(RoomError::Removed);
         }
-        self.counter_in(&mut state, kind, || true)
+        self.counter_in(&mut state, kind, || true)?.add(reactions);
+        Ok(())
+    }
+
+    /// Counts reactions at once, under the room's lock: no handle of the counter outlives the call,
+    /// so that the kind can be removed.
+    ///
+    /// # Errors
+    /// [`RoomError`] if the room can't have the kind, or may not be created.
+    pub(super) fn add(
+        &self,
+        kind: &str,
+        reactions: u16,
+        may_create: impl FnOnce() -> bool,
+    ) -> Result<(), RoomError> {
+        let mut state = self.state();
+        state.standing.check()?;
+        self.counter_in(&mut state, kind, may_create)?
+            .add(reactions.into());
+        Ok(())
+    }
+
+    /// Whether a reaction of this kind would be counted, as far as that is known without the store.
+    ///
+    /// # Errors
+    /// [`RoomError`] says why it would not.
+    pub(super) fn check(&self, kind: &str) -> Result<(), RoomError> {
+        self.standing().check()?;
+        if self.allows(kind) {
+            Ok(())
+        } else {
+            Err(RoomError::KindNotAllowed)
+        }
+    }
+
+    fn allows(&self, kind: &str) -> bool {
+        let allowed = self.limits.allowed_kinds.as_ref();
+        allowed.is_none_or(|kinds| kinds.iter().any(|allowed| allowed == kind))
+    }
+
+    /// Whether the room takes reactions.
+    pub(super) fn standing(&self) -> Standing {
+        self.state().standing
     }
 
     fn counter_in(
@@ -203,8 +250,7 @@ impl Room {
         kind: &str,
         may_create: impl FnOnce() -> bool,
     ) -> Result<Counter, RoomError> {
-        let allowed = self.limits.allowed_kinds.as_ref();
-        if allowed.is_some_and(|kinds| !kinds.iter().any(|allowed| allowed == kind)) {
+        if !self.allows(kind) {
             return Err(RoomError::KindNotAllowed);
         }
         if let Some(known) = state.kinds.iter().find(|known| known.name == kind) {
@@ -214,7 +260,7 @@ impl Room {
             return Err(RoomError::KindNotAllowed);
         }
         // Kinds that clients invented before the operator chose must not keep the chosen ones out.
-        if allowed.is_none() && state.kinds.len() >= self.limits.max_kinds {
+        if self.limits.allowed_kinds.is_none() && state.kinds.len() >= self.limits.max_kinds {
             return Err(RoomError::TooManyKinds(self.limits.max_kinds));
         }
         let record = match state.record {
@@ -300,9 +346,8 @@ impl Room {
             state.kinds.iter_mut().for_each(|kind| kind.shown = 0);
             state.encoded = None;
             self.activity.reset();
+            self.remove_unlisted_kinds(&mut state);
         }
-        // Before the reset is over, so that the removals last with it.
-        self.remove_unlisted_kinds();
         reset.finish()
     }
 
@@ -336,6 +381,19 @@ impl Room {
     /// Lets reactors know that what they keep of the room's kinds is stale.
     pub(super) fn begin_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Notes that the counts of this version are the first after a reset.
+    pub(super) fn note_reset(&self) {
+        self.reset_version
+            .fetch_max(self.version(), Ordering::SeqCst);
+    }
+
+    /// Whether a member that was sent the counts of the version `sent` has missed a reset. Versions
+    /// wrap there.
+    pub(super) fn was_reset_since(&self, sent: u32) -> bool {
+        let reset = self.reset_version.load(Ordering::SeqCst);
+        reset > 0 && (reset as u32).wrapping_sub(sent) as i32 > 0
     }
 
     /// The version now.
@@ -381,9 +439,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // Whoever had handles of the counters had the room too.
-        for retired in std::mem::take(&mut self.state().retired) {
-            self.store.release(retired);
-        }
+        self.release_retired(&mut self.state());
     }
 }
 
@@ -392,7 +448,7 @@ impl Standing {
     ///
     /// # Errors
     /// [`RoomError`] says why it does not.
-    fn check(self) -> Result<(), RoomError> {
+    pub(super) fn check(self) -> Result<(), RoomError> {
         match self {
             Self::In(RoomMode::Open) => Ok(()),
             Self::In(RoomMode::Frozen) => Err(RoomError::Frozen),
@@ -442,7 +498,7 @@ impl RoomError {
     }
 
     /// The status of the response to a request that can't be counted.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::NotPermitted | Self::Closed => 403,
             Self::Frozen | Self::Removed => 409,

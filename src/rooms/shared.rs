@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::broadcast::Topic;
-use super::creation::RoomCreation;
 use super::permission::Permissions;
-use super::room::Room;
+use super::room::{Room, RoomError};
 use super::route::Router;
 use super::session::SessionTable;
 use super::table::{RoomHandle, RoomTable};
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
-use crate::reactor::{Client, LogThrottle, Mailbox};
+use crate::reactor::{AddressRate, Client, LogThrottle, Mailbox};
 use crate::store::{RoomMode, StoreError};
 use crate::web::Pages;
 
@@ -56,7 +55,7 @@ pub(crate) struct Shared {
     /// not.
     pub(crate) heartbeat_interval: Option<Duration>,
     /// The limit on new rooms.
-    pub(crate) creation: RoomCreation,
+    pub(crate) creation: AddressRate,
     /// How often reactions that can't be stored are logged.
     pub(crate) drop_log: LogThrottle,
     /// The memory of TCP, for backpressure.
@@ -76,6 +75,7 @@ impl Shared {
     /// told so, since counts don't fall otherwise.
     pub(crate) fn publish_reset(&self, room: &Room) {
         self.publish(room, None);
+        room.note_reset();
         self.notify(room, Topic::Reset, room.reactors());
     }
 
@@ -98,17 +98,20 @@ impl Shared {
     /// Sets the mode of a room. Members that want it are told; the members of a closed room are
     /// dismissed.
     ///
+    /// Returns whether the mode is another than before.
+    ///
     /// # Errors
-    /// [`StoreError`] if the store can't add the room.
-    pub(crate) fn set_mode(&self, room: &Room, mode: RoomMode) -> Result<(), StoreError> {
-        if room.set_mode(mode)? {
+    /// [`RoomError`] if the store can't add the room, or the room was removed.
+    pub(crate) fn set_mode(&self, room: &Room, mode: RoomMode) -> Result<bool, RoomError> {
+        let is_changed = room.set_mode(mode)?;
+        if is_changed {
             let topic = match mode {
                 RoomMode::Open | RoomMode::Frozen => Topic::Mode,
                 RoomMode::Closed => Topic::Closing,
             };
             self.notify(room, topic, room.reactors());
         }
-        Ok(())
+        Ok(is_changed)
     }
 
     /// Removes a kind of a room with its count. Returns whether the room had it.

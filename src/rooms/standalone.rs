@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 
 use super::app::RoomsApp;
-use super::creation::{Enforcement, RoomCreation};
 use super::permission::Permissions;
 use super::route::Router;
 use super::session::{
@@ -16,7 +15,9 @@ use super::table::RoomTable;
 use super::tcp_memory::TcpMemory;
 use crate::protocol::http::Origins;
 use crate::protocol::messages::DEFAULT_MAX_KIND_BYTES;
-use crate::reactor::{Admission, App, ConnectionLimits, LogThrottle, Reactor, ReactorParts};
+use crate::reactor::{
+    AddressRate, Admission, App, ConnectionLimits, Enforcement, LogThrottle, Reactor, ReactorParts,
+};
 use crate::store::StoreError;
 
 /// Creates a reactor that serves the rooms of `table` to the connections that it is given with
@@ -48,7 +49,7 @@ pub fn standalone(
             [],
         )),
         heartbeat_interval: Some(DEFAULT_HEARTBEAT_INTERVAL),
-        creation: RoomCreation::new(0, Enforcement::Refuse),
+        creation: AddressRate::new(0, Enforcement::Refuse),
         drop_log: LogThrottle::default(),
         tcp_memory: TcpMemory::new(0),
         explain: StoreError::to_string,

@@ -190,6 +190,7 @@ impl RoomTable {
         let mut rooms = self.rooms();
         if let Some(reactor) = watcher {
             room.count_watchers.unwatch(reactor);
+            room.renewed(reactor);
         }
         let key = room.key();
         if !rooms.has(room) {

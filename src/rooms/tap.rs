@@ -63,7 +63,7 @@ impl RoomsApp {
 
     /// Tells the member at `key` what is counted, if it has a session. A member whose socket is full
     /// is told when the socket drains.
-    pub(super) fn tell_counted(&self, key: u32, connections: &mut Connections<Membership>) {
+    pub(super) fn tell_counted(&mut self, key: u32, connections: &mut Connections<Membership>) {
         if let Some(counted) = self.sessions.counted(key) {
             let message = Encoded::new(ACK_BYTES, |json| encode_ack(counted, json));
             fanout::send_unversioned(key, &message, connections);

@@ -66,6 +66,26 @@ impl Watchers {
     }
 }
 
+/// A set of reactors.
+#[derive(Debug, Default)]
+pub(super) struct ReactorSet([u64; MAX_REACTORS / WORD_BITS]);
+
+impl ReactorSet {
+    pub(super) fn insert(&mut self, reactor: usize) {
+        let (word, bit) = word_and_bit(reactor);
+        self.0[word] |= bit;
+    }
+
+    pub(super) fn remove(&mut self, reactor: usize) {
+        let (word, bit) = word_and_bit(reactor);
+        self.0[word] &= !bit;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
 fn reactors_in(bits: [u64; MAX_REACTORS / WORD_BITS]) -> impl Iterator<Item = usize> {
     bits.into_iter().enumerate().flat_map(|(index, word)| {
         (0..WORD_BITS)

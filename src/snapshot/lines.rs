@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::protocol::messages::HERE;
+use crate::protocol::messages::RESERVED;
 use crate::store::format::{MAX_KIND_BYTES, MAX_NAME_BYTES, MAX_ROOM_COUNTERS};
 use crate::store::{RoomContents, RoomMode};
 
@@ -86,7 +86,7 @@ pub(super) fn decode(line: &[u8]) -> Result<RoomContents, LineError> {
         if kind.is_empty() || kind.len() > MAX_KIND_BYTES || kind.chars().any(char::is_control) {
             return Err(LineError::Kind(kind));
         }
-        if kind == HERE {
+        if kind.starts_with(RESERVED) {
             return Err(LineError::ReservedKind(kind));
         }
         match count.as_u64() {

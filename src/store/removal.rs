@@ -66,7 +66,15 @@ impl Store {
     /// Lets the cells of what was removed be used again. Nothing may use the counters or the id
     /// of the room from now on: they may be those of another room soon.
     pub fn release(&self, retired: Retired) {
-        self.catalog().release(retired.key);
+        let is_full = {
+            let mut catalog = self.catalog();
+            catalog.release(retired.key);
+            catalog.is_full
+        };
+        if is_full {
+            // The flusher makes the cells available to what has no space.
+            self.wake();
+        }
     }
 
     /// Takes a room out of the index, and marks its first cell as free. Its other cells and its

@@ -215,3 +215,38 @@ fn removals_under_load_lose_nothing_that_follows() {
         body.contains(r#""love":1200"#)
     });
 }
+
+#[test]
+fn a_room_that_is_frozen_under_load_stops_counting() {
+    let (server, admin) = AdminSide::start(&["--reactors", "2"]);
+    let mut members: Vec<_> = (0..8).map(|_| Client::enter(&server, "talk")).collect();
+    let dropped = || admin.sum("ovation_dropped_messages_total");
+    for _ in 0..25 {
+        assert_eq!(admin.act("/rooms/main/talk/open").status, 200);
+        for member in &mut members {
+            (0..50).for_each(|_| member.react("love"));
+        }
+        assert_eq!(admin.act("/rooms/main/talk/freeze").status, 200);
+        // What a reactor was busy with may still count. Then it refuses.
+        for member in &mut members {
+            let before = dropped();
+            eventually("the reactor refuses", || {
+                member.react("love");
+                dropped() > before
+            });
+        }
+        let counts = Http::connect(&server).get("/party/talk").body;
+        let before = dropped();
+        for member in &mut members {
+            (0..50).for_each(|_| member.react("love"));
+        }
+        eventually("everything is refused", || dropped() >= before + 400.0);
+        assert_eq!(Http::connect(&server).get("/party/talk").body, counts);
+        // Members read what was sent, so that their sockets don't fill.
+        for member in &mut members {
+            member.wait_for(|seen| {
+                counts == serde_json::json!({ "love": seen.of("love") }).to_string()
+            });
+        }
+    }
+}

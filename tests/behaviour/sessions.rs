@@ -116,6 +116,29 @@ fn a_session_goes_on_over_connections_reactors_and_transports() {
 }
 
 #[test]
+fn a_session_that_begins_by_post_is_known_to_its_stream() {
+    let server = Server::start(&["--heartbeat-interval-ms", "200"]);
+    let mut stream = EventStream::open(&server, &target("talk", 1));
+    assert_eq!(parse_hello(&stream.next_data()).counted, 0);
+    let posted = Http::connect(&server).post(&target("talk", 1), &tap("love", 1, 1));
+    assert_eq!(posted.status, 200);
+    while stream.next_data() != r#"{"$ack":1}"# {}
+}
+
+#[test]
+fn a_closed_room_answers_no_tap_that_was_counted_before() {
+    let (server, admin) = AdminSide::start(&[]);
+    let post = || {
+        Http::connect(&server)
+            .post(&target("talk", 1), &tap("love", 1, 1))
+            .status
+    };
+    assert_eq!((post(), post()), (200, 200));
+    assert_eq!(admin.act("/rooms/main/talk/close").status, 200);
+    assert_eq!(post(), 403);
+}
+
+#[test]
 fn sessions_survive_a_restart_in_order_and_not_a_crash() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::start_in(home.path(), &[]);
@@ -209,6 +232,7 @@ fn malformed_sessions_and_numbers_are_refused() {
             .try_upgrade(&target)
             .expect("a response");
         assert_eq!(upgrade.status, 400, "{bad}");
+        assert_eq!(Http::connect(&server).get(&target).status, 400, "{bad}");
     }
     let (mut client, ..) = join(&server, "talk", 1);
     for bad in [

@@ -32,6 +32,7 @@ const listen = (session) =>
       addEventListener(type, ({ detail }) => told.push([type, detail.state ?? Object.fromEntries(detail.counts)]));
   });
 
+const status = (element) => element.locator("[part=status]").textContent();
 const count = (page, kind) => page.getByRole("button", { name: kind }).locator("[part=count]").textContent();
 
 for (const colorScheme of ["dark", "light"]) {
@@ -78,22 +79,165 @@ test("the element follows its attributes and closes when removed", async (contex
   assert.equal(state, "closed");
 });
 
-test("the element shows the server's kinds, and stops when refused", async (context) => {
-  const server = await Server.start(context, "--kinds", "love,🚀", "--max-invalid-messages", "0");
+test("the element shows the server's kinds, and says when a tap isn't counted", async (context) => {
+  const server = await Server.start(context, "--kinds", "love,🚀");
   const extra = '<ovation-reactions id="wrong" room="talk" kinds="love,nope"></ovation-reactions>';
   const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"', extra)] });
   const page = await open(context, browser, foreign, { allowed: [server.address] });
   const [right, wrong] = [page.locator("ovation-reactions").first(), page.locator("#wrong")];
-  await eventually(() => right.locator("[part=emoji]").allTextContents(), ["love", "🚀\ufe0f"]);
+  await eventually(() => right.locator("[part=emoji]").allTextContents(), ["❤\ufe0f", "🚀\ufe0f"]);
   await right.getByRole("button", { name: "🚀" }).click();
   await eventually(() => server.counts(), { "🚀": 1 });
   await wrong.getByRole("button", { name: "nope" }).click();
-  await page.locator('#wrong[data-state="refused"]').waitFor();
-  assert.deepEqual(await wrong.locator("[part=count]").allTextContents(), ["0", "0"], "refused taps are no longer shown");
-  assert.equal(await wrong.locator("button:disabled").count(), 2);
-  assert.equal(await page.evaluate(() => document.getElementById("wrong").room.react("love")), false);
-  assert.equal(await right.locator("button:disabled").count(), 0);
+  await eventually(() => status(wrong), "This reaction was not counted.");
+  await eventually(() => wrong.locator("[part=count]").allTextContents(), ["0", "0"]);
+  await eventually(() => status(wrong), "");
   assert.deepEqual(await server.counts(), { "🚀": 1 });
+});
+
+test("the element says why it is turned away", async (context) => {
+  const server = await Server.start(context, "--allow-origin", "https://talks.example");
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"', '<ovation-reactions id="own" room="talk" text-origin="Nicht hier"></ovation-reactions>')] });
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  const element = page.locator('ovation-reactions[data-state="refused"][data-reason="origin"]').first();
+  await eventually(() => status(element), "This site may not use the server.");
+  await eventually(() => status(page.locator("#own")), "Nicht hier");
+  assert.equal(await element.locator("button:disabled").count(), 5);
+  await accessible(page);
+});
+
+test("the element follows a room that is frozen and closed", async (context) => {
+  const server = await Server.start(context, "--admin", "127.0.0.1:0");
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"')] });
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  const element = page.locator("ovation-reactions");
+  await page.locator('ovation-reactions[data-state="open"]').waitFor();
+  await server.operate("freeze");
+  await eventually(() => status(element), "Reactions are paused.");
+  assert.equal(await element.locator("button:disabled").count(), 5);
+  await server.operate("open");
+  await eventually(() => status(element), "");
+  assert.equal(await element.locator("button:enabled").count(), 5);
+  await server.operate("close");
+  await eventually(() => status(element), "This room is closed.");
+  assert.equal(await element.locator("button:disabled").count(), 5);
+});
+
+test("the children of the element are shown until its room opens", async (context) => {
+  const server = await Server.start(context);
+  const body = `<main><h1>A talk</h1><ovation-reactions room="talk" people><a href="/chat">Write to us</a></ovation-reactions></main>`;
+  const script = `<script type="module" src="${server.url("/ovation.js")}"></script>`;
+  // The script is there, but its server stops before the element connects.
+  const foreign = await site(context, {
+    "/": ["text/html", html(body, script)],
+    "/bare": ["text/html", html(body)],
+  });
+  const bare = await open(context, browser, `${foreign}/bare`);
+  assert.ok(await bare.getByRole("link", { name: "Write to us" }).isVisible(), "without the script");
+  const setup = (session) => session.routeWebSocket(/parties/, (socket) => socket.close());
+  const away = await open(context, browser, foreign, { allowed: [server.address], setup });
+  await eventually(() => status(away.locator("ovation-reactions")), "Reconnecting…");
+  assert.ok(await away.getByRole("link", { name: "Write to us" }).isVisible(), "without the server");
+  assert.equal(await away.locator("button:visible").count(), 0);
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  await page.getByRole("button", { name: "love" }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "Write to us" }).isVisible(), false);
+  await eventually(() => page.locator("[part=people]").textContent(), "1 person here");
+  await server.kill();
+  await page.locator('ovation-reactions[data-state="waiting"]').waitFor();
+  assert.equal(await page.getByRole("button", { name: "love" }).isVisible(), true, "the counts stay");
+  assert.equal(await page.locator("[part=people]").textContent(), "");
+});
+
+test("a held key is one tap", async (context) => {
+  const server = await Server.start(context);
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="talk"')] });
+  for (const url of [foreign, server.url()]) {
+    const page = await open(context, browser, url, { allowed: [server.address] });
+    await page.locator('[data-state="open"]').waitFor({ state: "attached" });
+    const before = (await server.counts()).love ?? 0;
+    await page.getByRole("button", { name: "love" }).focus();
+    for (let repeat = 0; repeat < 20; repeat++) await page.keyboard.down("Enter");
+    await page.keyboard.up("Enter");
+    await page.keyboard.press("Space");
+    await eventually(async () => (await server.counts()).love, before + 2);
+  }
+});
+
+/** Share of the canvas that is painted. */
+const painted = (element) =>
+  element.evaluate((it) => {
+    const canvas = it.shadowRoot.querySelector("[part=float]");
+    if (!canvas.width || !canvas.height) return 0;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.drawImage(canvas, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    return data.filter((value, index) => index % 4 === 3 && value > 0).length / (canvas.width * canvas.height);
+  });
+
+test("reactions rise from the element if the page wants it", async (context) => {
+  const server = await Server.start(context);
+  const foreign = await site(context, {
+    "/": ["text/html", embed(server, 'room="talk" float')],
+    "/plain": ["text/html", embed(server, 'room="talk"')],
+  });
+  const loads = (page) => page.evaluate(() => performance.getEntriesByType("resource").filter(({ name }) => name.includes("extras")).length);
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  await page.locator('ovation-reactions[data-state="open"]').waitFor();
+  await eventually(() => loads(page), 1);
+  const element = page.locator("ovation-reactions");
+  assert.equal(await painted(element), 0);
+  await server.react("love");
+  await eventually(async () => (await painted(element)) > 0, true);
+  await eventually(() => painted(element), 0);
+  await page.getByRole("button", { name: "clap" }).click();
+  await eventually(async () => (await painted(element)) > 0, true);
+  const isInTheWay = await page.evaluate(() => getComputedStyle(document.querySelector("ovation-reactions").shadowRoot.querySelector("canvas")).pointerEvents);
+  assert.equal(isInTheWay, "none");
+  for (const [path, options] of [["/plain", {}], ["/", { reducedMotion: "reduce" }]]) {
+    const calm = await open(context, browser, foreign + path, { allowed: [server.address], ...options });
+    await calm.locator('ovation-reactions[data-state="open"]').waitFor();
+    await server.react("love");
+    assert.equal(await loads(calm), 0, "hearts are loaded on demand");
+    assert.equal(await painted(calm.locator("ovation-reactions")), 0);
+  }
+});
+
+test("the element takes texts, numbers and colours from its page", async (context) => {
+  const server = await Server.start(context);
+  for (let tap = 0; tap < 1234; tap += 617) await server.burst(["love"], 617);
+  await eventually(() => server.counts(), { love: 1234 });
+  const attributes = 'lang="de" people text-person="{n} Mensch hier" text-people="{n} Menschen hier" text-reactions="Reaktionen"';
+  const style = `<style>ovation-reactions { --ovation-radius: 4px; --ovation-background: rgb(1, 2, 3); --ovation-color: rgb(250, 251, 252);
+    --ovation-border: rgb(7, 8, 9); --ovation-gap: 20px } ovation-reactions::part(people) { font-style: italic }</style>`;
+  const foreign = await site(context, { "/": ["text/html", embed(server, `room="talk" ${attributes}`, style)] });
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  await eventually(() => count(page, "love"), "1.234");
+  await eventually(() => page.locator("[part=people]").textContent(), "1 Mensch hier");
+  await page.getByRole("group", { name: "Reaktionen" }).waitFor();
+  const looks = await page.getByRole("button").first().evaluate((it) => {
+    const { borderRadius, backgroundColor, color, borderColor } = getComputedStyle(it);
+    return [borderRadius, backgroundColor, color, borderColor, getComputedStyle(it.parentElement).gap];
+  });
+  assert.deepEqual(looks, ["4px", "rgb(1, 2, 3)", "rgb(250, 251, 252)", "rgb(7, 8, 9)", "20px"]);
+  assert.equal(await page.locator("[part=people]").evaluate((it) => getComputedStyle(it).fontStyle), "italic");
+});
+
+test("rooms that counted emoji before kinds had names go on with them", async (context) => {
+  const server = await Server.start(context);
+  const body = ["old", "both"].map((room) => `<ovation-reactions id="${room}" room="${room}"></ovation-reactions>`).join("");
+  const foreign = await site(context, { "/": ["text/html", embed(server, 'room="new"', body)] });
+  for (const room of ["old", "both"]) await server.react("❤", room);
+  await server.react("love", "both");
+  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  const shown = (id) => page.locator(id).locator("button").evaluateAll((all) => all.map((it) => it.textContent));
+  await eventually(() => shown("#old"), ["❤️1", "👏️0", "🎉️0", "😂️0", "🔥️0"]);
+  await eventually(() => shown("#both"), ["❤️1", "❤️1", "👏️0", "🎉️0", "😂️0", "🔥️0"]);
+  await page.locator("#old").getByRole("button").first().click();
+  await eventually(() => server.counts("old"), { "❤": 2 });
+  await page.locator("ovation-reactions").first().getByRole("button").first().click();
+  await eventually(() => server.counts("new"), { love: 1 });
 });
 
 test("the element works where WebSockets are broken", async (context) => {

@@ -60,10 +60,10 @@ fn check(access: &Access, token: &str) -> Result<Grant, Denied> {
 }
 
 /// A token with any header and payload, signed with [`SECRET`].
-fn raw(header: &str, payload: &str) -> String {
+fn raw(header: &str, payload: impl AsRef<[u8]>) -> String {
     use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-    let message = format!("{}.{}", encode(header), encode(payload));
+    let encode = |text: &[u8]| BASE64URL_NOPAD.encode(text);
+    let message = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_ref()));
     let key = EncodingKey::from_secret(SECRET);
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
@@ -170,6 +170,17 @@ fn a_malformed_token_is_refused() {
         let token = raw(r#"{"alg":"HS256"}"#, payload);
         assert_eq!(check(&token), Err(Flaw::Claims.into()), "{payload}");
     }
+}
+
+#[test]
+fn ignored_claims_must_be_utf8_too() {
+    let payload = |ignored: &[u8]| [br#"{"channel":"main/talk","a":""#, ignored, br#""}"#].concat();
+    let check = |ignored: &[u8]| {
+        let token = raw(r#"{"alg":"HS256"}"#, payload(ignored));
+        check(&with_secret(), &token).map(|_| ())
+    };
+    assert_eq!(check("❤".as_bytes()), Ok(()));
+    assert_eq!(check(b"\x80"), Err(Flaw::Claims.into()));
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub(crate) fn key_file_error(error: &KeyFileError) -> String {
             ),
             KeyError::SecretInSet => advise(error, "give secrets with --token-secret-file"),
             KeyError::RsaBits(_) => advise(error, "make a new one, or one for ES256 or EdDSA"),
+            KeyError::TooManyWithoutKid => advise(error, "give keys in a JWKS, each with a kid"),
             KeyError::TooMany => advise(error, "remove those that no longer sign tokens"),
             KeyError::Unknown | KeyError::EmptySet => advise(error, &format!("correct {flag}")),
         },

@@ -69,6 +69,12 @@ impl SessionFile {
         let mut bytes = Vec::new();
         file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
         fs::remove_file(&self.path)?;
+        // The file must not come back after a power loss.
+        let directory = self
+            .path
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(decode(&bytes))
     }
 

@@ -81,10 +81,16 @@ impl LocalSessions {
     }
 
     /// The number up to which the messages of the member at `key` are counted, if it has a session.
-    pub(crate) fn counted(&self, key: u32) -> Option<u64> {
-        self.id(key)?;
-        let session = self.counting.get(&key);
-        Some(session.map_or(0, |session| session.counted()))
+    /// The session may have begun elsewhere: with another connection, or a POST.
+    pub(crate) fn counted(&mut self, key: u32) -> Option<u64> {
+        let id = self.id(key)?;
+        if !self.counting.contains_key(&key) {
+            let Some(session) = self.table.find(id) else {
+                return Some(0);
+            };
+            self.counting.insert(key, session);
+        }
+        self.counting.get(&key).map(|session| session.counted())
     }
 
     /// Notes that the member at `key` is owed an acknowledgement at the end of the turn.

@@ -56,8 +56,8 @@ button:focus-visible{outline:3px solid var(--ovation-focus,Highlight);outline-of
 export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["room", "kinds", "host", "party", "token", "people", "float"];
 
-  /** The room, for scripts that react or listen. @type {OvationRoom | undefined} */
-  room;
+  /** @type {OvationRoom | undefined} */
+  #room;
   /** Whether a restart is due. Several attribute changes cause a single restart. */
   #isStale = true;
   #kinds = DEFAULT_KINDS;
@@ -74,6 +74,17 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
   #sky;
   #saying;
 
+  /** The room, for scripts that react or listen. @returns {OvationRoom | undefined} */
+  get room() {
+    return this.#room;
+  }
+
+  /** Frameworks set properties rather than attributes. @param {string | undefined} name */
+  set room(name) {
+    if (name) this.setAttribute("room", name);
+    else this.removeAttribute("room");
+  }
+
   /** The access token, or a function that fetches one each time the room connects. The property wins
    * over the attribute. @type {string | (() => string | Promise<string>) | undefined} */
   get token() {
@@ -86,11 +97,13 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
   }
 
   connectedCallback() {
-    if (Object.hasOwn(this, "token")) {
-      // The page set the property before this module was loaded.
-      const { token } = this;
-      delete this.token;
-      this.#token = token;
+    const self = /** @type {any} */ (this);
+    for (const name of ["room", "token"]) {
+      if (!Object.hasOwn(self, name)) continue;
+      // It was set before the element was defined.
+      const value = self[name];
+      delete self[name];
+      self[name] = value;
     }
     this.#start();
   }
@@ -110,8 +123,8 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     clearTimeout(this.#saying);
     this.#sky?.close();
     this.#sky = undefined;
-    this.room?.close();
-    this.room = undefined;
+    this.#room?.close();
+    this.#room = undefined;
   }
 
   #start() {
@@ -121,7 +134,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     const room = text("room");
     if (!room) return;
     const presence = this.hasAttribute("people");
-    this.room = new OvationRoom({ room, host: text("host"), party: text("party"), token: this.token, presence });
+    this.#room = new OvationRoom({ room, host: text("host"), party: text("party"), token: this.token, presence });
     this.#kinds = text("kinds")?.split(",").map((kind) => kind.trim()).filter(Boolean) ?? DEFAULT_KINDS;
     this.#render();
     /** @type {Record<string, (detail: any) => void>} */
@@ -135,12 +148,12 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
       here: (here) => (this.#parts.people.textContent = this.#text(here === 1 ? "person" : "people", here)),
     };
     for (const [type, handle] of Object.entries(handlers))
-      this.room.addEventListener(type, (/** @type {any} */ { detail }) => {
+      this.#room.addEventListener(type, (/** @type {any} */ { detail }) => {
         handle(detail);
         this.dispatchEvent(new CustomEvent(`ovation:${type}`, { detail, bubbles: true, composed: true }));
       });
-    if (this.hasAttribute("float")) this.#float(this.room);
-    this.room.connect();
+    if (this.hasAttribute("float")) this.#float(this.#room);
+    this.#room.connect();
   }
 
   /** Loads what lets reactions rise, unless the visitor prefers reduced motion. */
@@ -148,7 +161,7 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     if (isCalm()) return;
     // Without it, the element shows everything else.
     const { Sky } = await import("./ovation-extras.js").catch(() => ({ Sky: undefined }));
-    if (Sky && room === this.room) this.#sky = new Sky(this.#parts.float);
+    if (Sky && room === this.#room) this.#sky = new Sky(this.#parts.float);
   }
 
   #text(key, n = 0) {
@@ -226,9 +239,11 @@ export class OvationReactions extends /** @type {typeof HTMLElement} */ (globalT
     button.type = "button";
     button.disabled = this.#isOff;
     // A held key is one tap.
-    button.onkeydown = (event) => event.repeat && event.preventDefault();
+    button.onkeydown = (event) => {
+      if (event.repeat) event.preventDefault();
+    };
     button.onclick = () => {
-      if (this.room?.react(kind) && !isCalm())
+      if (this.#room?.react(kind) && !isCalm())
         emoji.animate({ scale: [1, 1.4, 1] }, { duration: 250, easing: "ease-out" });
     };
     return { button, count };

@@ -2,6 +2,7 @@
 //! against a running server.
 
 mod keys;
+mod moderation;
 mod places;
 mod rooms;
 

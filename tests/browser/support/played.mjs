@@ -13,6 +13,8 @@ export class Link extends EventTarget {
   sent = [];
   times = [];
   unread = [];
+  /** Number of messages that only ask for an answer. */
+  probes = 0;
   isClosed = false;
 
   constructor(url) {
@@ -32,6 +34,11 @@ export class Link extends EventTarget {
   send(text) {
     assert.ok(!this.isClosed, "nothing is sent on a closed connection");
     const message = JSON.parse(text);
+    if (message.id === Number.MAX_SAFE_INTEGER) {
+      this.probes++;
+      this.unread.push(message);
+      return;
+    }
     this.sent.push(message);
     this.times.push(Date.now());
     this.unread.push(message);

@@ -1,0 +1,3 @@
+export * from "./kinds.js";
+export * from "./ovation.js";
+export * from "./element.js";
