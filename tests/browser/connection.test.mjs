@@ -234,6 +234,17 @@ test("close codes say whether a client comes back", () => {
   }
 });
 
+test("nothing is sent on a connection that begins to close", () => {
+  const room = enter();
+  link().readyState = 2;
+  tap(room);
+  room.handleEvent({ type: "pageshow" });
+  pass(900);
+  assert.deepEqual([link().sent, link().probes, room.state], [[], 0, "open"]);
+  link().dies(4503);
+  assert.deepEqual([room.reason, room.queued], ["closed", 1]);
+});
+
 test("a client over the rate comes back after minutes", () => {
   const room = enter();
   tap(room);

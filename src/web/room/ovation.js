@@ -309,7 +309,7 @@ export class OvationRoom extends EventTarget {
     clearTimeout(this.#watchTimer);
     this.#watchTimer = setTimeout(() => {
       const sentAt = Date.now();
-      this.#send(PROBE);
+      if (!this.#isClosing()) this.#send(PROBE);
       this.#watchTimer = setTimeout(() => (this.#heardAt > sentAt ? this.#watch() : this.#dial()), LISTEN_MS);
     }, LISTEN_MS / 2);
   }
@@ -426,7 +426,7 @@ export class OvationRoom extends EventTarget {
   /** Sends the next message that waits, and later those behind it; all at once if the page is left. */
   #flush(isLeaving = false) {
     const isSocket = this.transport === "websocket";
-    if (this.#state !== "open" || (this.#sendTimer && !(isLeaving && isSocket))) return;
+    if (this.#state !== "open" || this.#isClosing() || (this.#sendTimer && !(isLeaving && isSocket))) return;
     // Posts go one after the other, so that they arrive in order.
     const message = this.#pending.find(({ isSent }) => !isSent || !isSocket);
     if (!message || message.isSent) return;
@@ -439,6 +439,11 @@ export class OvationRoom extends EventTarget {
     if (isSocket && !this.#resendTimer) this.#resendLater();
     if (isLeaving && isSocket) this.#flush(true);
     else this.#flushLater(SEND_MS);
+  }
+
+  /** Whether the connection has begun to close. Its close event, which says why, may come later. */
+  #isClosing() {
+    return this.#link.readyState > WebSocket.OPEN;
   }
 
   #send(text) {

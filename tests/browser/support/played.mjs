@@ -9,6 +9,7 @@ export const link = () => links.at(-1);
 
 /** A WebSocket or event stream, as the client sees it. */
 export class Link extends EventTarget {
+  static OPEN = 1;
   /** Messages from the client: what it sent, when, and what the model hasn't read yet. */
   sent = [];
   times = [];
@@ -16,6 +17,7 @@ export class Link extends EventTarget {
   /** Number of messages that only ask for an answer. */
   probes = 0;
   isClosed = false;
+  readyState = 1;
 
   constructor(url) {
     super();

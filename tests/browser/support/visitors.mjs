@@ -70,7 +70,7 @@ const newSession = () => crypto.randomUUID().replaceAll("-", "");
 
 /** Posts reactions at a rate, each until it is counted, with a number so that none counts twice. Returns
  * a function that stops and returns how many were counted. */
-export function crowd(server, kind, perSecond) {
+export function crowd(context, server, kind, perSecond) {
   const agent = new Agent({ keepAlive: true });
   let session = newSession();
   let id = 1;
@@ -110,8 +110,10 @@ export function crowd(server, kind, perSecond) {
     agent.destroy();
     return counted;
   })();
-  return () => {
+  const stop = () => {
     isOver = true;
     return run;
   };
+  context.after(stop);
+  return stop;
 }
