@@ -1,7 +1,7 @@
 //! What operators do to rooms while the server runs, as members see it.
 
 use crate::support::{
-    AdminSide, Client, EventStream, Http, Server, eventually, reaction, upgrade_head,
+    AdminSide, Client, Counts, EventStream, Http, Server, eventually, reaction, upgrade_head,
 };
 
 /// The close code of a room that is closed.
