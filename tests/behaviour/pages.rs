@@ -4,7 +4,9 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use crate::support::{Client, Http, Server, dial_with_small_buffer, reaction, resident_bytes};
+use crate::support::{
+    Client, Http, Server, dial_with_small_buffer, directory, reaction, resident_bytes,
+};
 
 /// Every file and the start of its content type.
 const FILES: [(&str, &str); 7] = [
@@ -141,6 +143,48 @@ fn the_servers_kinds_are_the_default_buttons() {
     let page = Http::connect(&server).get("/").body;
     assert!(page.contains("data-max-kind-bytes=\"20\""), "{page}");
     assert!(page.contains("data-party=\"main\""), "{page}");
+}
+
+#[test]
+fn the_sites_own_look_is_in_the_page() {
+    let home = directory();
+    let logo = home.path().join("logo");
+    std::fs::write(&logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
+    let server = Server::start(&[
+        "--brand-name",
+        "<Talks> & \"more\"",
+        "--brand-color",
+        "#0a7cff",
+        "--brand-logo",
+        logo.to_str().unwrap(),
+        "--theme",
+        "dark",
+    ]);
+    let mut http = Http::connect(&server);
+    let page = http.get("/").body;
+    let name = "&lt;Talks&gt; &amp; &quot;more&quot;";
+    for part in [
+        "data-theme=\"dark\" data-branded",
+        &format!("<title>{name}</title>"),
+        &format!("<img src=\"/pages/logo\" alt=\"\"><span>{name}</span>"),
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let style = http.get("/pages/page.css").body;
+    assert!(
+        style.contains("--brand:#0a7cff;--on-brand:#000000"),
+        "{style}"
+    );
+    let logo = http.get("/pages/logo");
+    assert_eq!(logo.field("Content-Type"), Some("image/svg+xml"));
+    assert_eq!(logo.field("X-Content-Type-Options"), Some("nosniff"));
+    let policy = logo.field("Content-Security-Policy").unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("sandbox"),
+        "{policy}"
+    );
+    let plain = Server::start(&[]);
+    assert_eq!(Http::connect(&plain).get("/pages/logo").status, 404);
 }
 
 #[test]

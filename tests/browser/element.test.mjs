@@ -1,7 +1,7 @@
 // The element and PartyKit's client in pages of other sites.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Server, accessible, browser as launch, eventually, open, packaged, picture, site, withoutUpgrades } from "./support.mjs";
+import { Server, browser as launch, eventually, flawless, open, packaged, picture, site, withoutUpgrades } from "./support.mjs";
 
 let browser;
 before(async () => {
@@ -51,7 +51,7 @@ for (const colorScheme of ["dark", "light"]) {
     assert.deepEqual(told.filter(([type]) => type === "ovation:counts").at(-1)[1], { "❤": 2, "<b>x</b>": 1 });
     const weight = await page.locator("[part=count]").first().evaluate((it) => getComputedStyle(it).fontWeight);
     assert.equal(weight, "650", "the page can style the parts");
-    await accessible(page);
+    await flawless(page);
     await picture(page, `element-${colorScheme}`);
   });
 }
@@ -103,7 +103,7 @@ test("the element says why it is turned away", async (context) => {
   await eventually(() => status(element), "This site may not use the server.");
   await eventually(() => status(page.locator("#own")), "Nicht hier");
   assert.equal(await element.locator("button:disabled").count(), 5);
-  await accessible(page);
+  await flawless(page);
 });
 
 test("the element follows a room that is frozen and closed", async (context) => {

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Server, accessible, binary, browser as launch, live, open, picture } from "./support.mjs";
+import { Server, binary, browser as launch, flawless, live, open, picture } from "./support.mjs";
 
 let browser;
 before(async () => {
@@ -140,7 +140,7 @@ for (const colorScheme of ["dark", "light"]) {
         await page.setViewportSize({ width, height });
         assert.deepEqual(await faults(page, { isStage, hasBackplates: true }), [], `${width} × ${height}, ${target}`);
       }
-      await accessible(page);
+      await flawless(page);
       await page.close();
     }
   });
@@ -154,7 +154,7 @@ for (const colorScheme of ["dark", "light"]) {
       [path(NAMES[1]), "zoom-full", { width: 320, height: 256 }],
     ]) {
       const page = await live(await open(context, browser, server.url(target), { colorScheme, viewport: size }));
-      await accessible(page);
+      await flawless(page);
       await picture(page, `${name}-${colorScheme}`);
       await page.close();
     }

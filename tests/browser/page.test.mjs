@@ -1,7 +1,7 @@
 // The page of a room in a real browser, with the real server.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Server, accessible, browser as launch, eventually, live, open, picture, withoutUpgrades } from "./support.mjs";
+import { Server, browser as launch, eventually, flawless, live, open, picture, withoutUpgrades } from "./support.mjs";
 
 const KINDS = ["love", "clap", "party", "laugh", "fire"];
 /** What a browser logs about a lost connection. */
@@ -249,7 +249,7 @@ test("the server's kinds are the buttons", async (context) => {
   assert.deepEqual(names, ["love", "clap", "<b>mind blown</b>", "🚀"]);
   for (const name of names) await button(page, name).click();
   await eventually(() => server.counts(), Object.fromEntries(names.map((name) => [name, 1])));
-  await accessible(page);
+  await flawless(page);
 });
 
 test("the page uses the first party", async (context) => {
@@ -460,7 +460,7 @@ for (const colorScheme of ["dark", "light"]) {
     ]) {
       const options = { colorScheme, viewport: size, deviceScaleFactor: name === "phone" ? 2 : 1 };
       const page = await live(await open(context, browser, server.url(target), options));
-      await accessible(page);
+      await flawless(page);
       await picture(page, `${name}-${colorScheme}-quiet`);
       const reactions = async () => Number((await total(page)).replace(/\D/g, ""));
       const before = await reactions();

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import jsqr from "jsqr";
 import { qrRows } from "../../src/web/room/qr.js";
 import { decode } from "./png.mjs";
-import { Server, accessible, binary, browser as launch, eventually, live, open, picture } from "./support.mjs";
+import { Server, binary, browser as launch, eventually, flawless, live, open, picture } from "./support.mjs";
 
 let browser;
 before(async () => {
@@ -123,7 +123,7 @@ test("a site's name, logo and any colour are readable", async (context) => {
         assert.ok(await brand.isVisible(), target);
         assert.ok(await brand.locator("img").evaluate((it) => it.naturalWidth > 0), "the logo is shown");
         assert.equal(await page.title(), "talk · Talks & <Things>");
-        await accessible(page);
+        await flawless(page);
         if (color === "#0a7cff" && !target.includes("off")) await picture(page, `brand-${target.includes("stage") ? "stage" : "room"}-${colorScheme}`);
         await page.close();
       }

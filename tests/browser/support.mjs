@@ -192,14 +192,21 @@ export async function eventually(read, expected, patience = PATIENCE_MS) {
   }
 }
 
+/** Impacts of problems that axe finds, of which no page may have any. */
+const SERIOUS = ["serious", "critical"];
+const ANY = ["minor", "moderate", ...SERIOUS];
+
 /** Asserts that axe finds no serious accessibility problem. */
-export async function accessible(page) {
+export async function accessible(page, impacts = SERIOUS) {
   await page.evaluate(await readFile(require.resolve("axe-core/axe.min.js"), "utf8"));
   const { violations } = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
-  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  const found = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-  assert.deepEqual(found, [], "no serious problem");
+  const counted = violations.filter(({ impact }) => impacts.includes(impact));
+  const found = counted.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  assert.deepEqual(found, [], "no accessibility problem");
 }
+
+/** Asserts that axe finds no accessibility problem at all. */
+export const flawless = (page) => accessible(page, ANY);
 
 /** Saves a picture of the page for people to look at. */
 export async function picture(page, name) {

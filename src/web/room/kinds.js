@@ -20,8 +20,11 @@ export const glyph = (kind) => (/^\p{Extended_Pictographic}$/u.test(kind) ? `${k
  * @param {string} kind */
 export const picture = (kind) => glyph(PICTURES[kind] ?? kind);
 
+/** Number of letters or pictures, as a reader counts them. @param {string} text */
+export const lettersOf = (text) => [...(Intl.Segmenter ? new Intl.Segmenter().segment(text) : text)].length;
+
 /** Whether a text is a word, not one or two pictures. @param {string} text */
-export const isWord = (text) => [...new Intl.Segmenter().segment(text)].length > 2;
+export const isWord = (text) => lettersOf(text) > 2;
 
 /**
  * The kinds to show for `kinds` in a room with these counts. The default kinds were emoji before

@@ -1,6 +1,6 @@
 /** The page of a room: its buttons, its counts, and the reactions that rise over them. */
 
-import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, isWord, picture, shownKinds } from "/ovation.js";
+import { DEFAULT_KINDS, MAX_QUEUED_TAPS, OvationRoom, isWord, lettersOf, picture, shownKinds } from "/ovation.js";
 import { Sky } from "/ovation-extras.js";
 import { at, make } from "./dom.js";
 import { Layout } from "./layout.js";
@@ -97,7 +97,7 @@ function makeTile(kind) {
   text.dir = "auto";
   text.toggleAttribute("data-shrink", isStage && isWord(shown));
   // The longest unbreakable word limits the font size.
-  text.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map(lettersOf))));
+  text.style.setProperty("--letters", String(Math.max(...shown.split(/[\s-]/).map(widthOf))));
   const face = make("span", "face", text);
   if (shown !== kind) {
     face.role = "img";
@@ -118,10 +118,7 @@ function makeTile(kind) {
 }
 
 /** The width of a text in letters. A picture is as wide as one and a quarter. */
-function lettersOf(text) {
-  const letters = [...new Intl.Segmenter().segment(text)].length;
-  return isWord(text) ? letters + 1 : Math.max(1, letters) * 1.25;
-}
+const widthOf = (text) => (isWord(text) ? lettersOf(text) + 1 : Math.max(1, lettersOf(text)) * 1.25);
 
 function tap(kind) {
   if (!room.react(kind)) {
