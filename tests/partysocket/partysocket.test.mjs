@@ -49,8 +49,10 @@ test("partysocket reacts, receives and reconnects", { timeout: 30_000 }, async (
 
   const closed = once(socket, "close");
   const again = counts(socket, () => true);
+  const ended = once(server, "exit");
   server.kill("SIGKILL");
-  await closed;
+  // The snapshot is locked until the process has ended.
+  await Promise.all([closed, ended]);
   ({ server } = await start(directory, address));
   assert.deepEqual(await again, { love: 1 });
 
