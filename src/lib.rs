@@ -16,7 +16,7 @@
 //! | [`reactor`] | the event loop, connections, timeouts, listeners; it knows no application | `os` `protocol` |
 //! | [`rooms`] | the application: rooms, members, fan-out, presence | `access` `os` `protocol` `reactor` `store` `web` |
 //! | `admin` | the operator's application: health, metrics, dashboard, on a thread of its own | `log` `os` `protocol` `reactor` `rooms` `store` `web` |
-//! | `config` | flags and environment, and advice that names flags | `access` `admin` `os` `protocol` `reactor` `rooms` `store` |
+//! | `config` | flags and environment, and advice that names flags | `access` `admin` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `doctor` | what limits connections on this machine, and what raises each limit | `config` `figures` `os` `reactor` `rooms` `store` |
 //! | `server` | the stages and threads of a server | `access` `admin` `config` `doctor` `os` `protocol` `reactor` `rooms` `store` `web` |
 //! | `token` | the operator's tools for access tokens | `access` `config` `os` |

@@ -59,12 +59,18 @@ fn signed(header: &[u8], payload: &[u8]) {
         return;
     };
     assert!(token.len() <= MAX_TOKEN_BYTES);
-    let header: Value = serde_json::from_slice(header).unwrap();
+    // The server ignores other members, where a full reading finds numbers that are too large and
+    // escapes of half a character.
+    let (Ok(header), Ok(claims)) = (parse(header), parse(payload)) else {
+        return;
+    };
     assert_eq!(header["alg"], "HS256");
     assert!(header["crit"].is_null());
     let kid = header["kid"].as_str().unwrap_or_default();
-    assert!(!["r", "p", "e"].contains(&kid), "a key of the set has signed");
-    let claims: Value = serde_json::from_slice(payload).unwrap();
+    assert!(
+        !["r", "p", "e"].contains(&kid),
+        "a key of the set has signed"
+    );
     let channel = claims["channel"].as_str().unwrap();
     match channel.strip_suffix('*') {
         Some(prefix) => assert!("main/talk".starts_with(prefix)),
@@ -81,6 +87,10 @@ fn signed(header: &[u8], payload: &[u8]) {
     let aud = &claims["aud"];
     let mut names = aud.as_array().into_iter().flatten();
     assert!(aud == "ovation" || names.any(|name| name == "ovation"));
+}
+
+fn parse(json: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_str(std::str::from_utf8(json).expect("the server accepts UTF-8 only"))
 }
 
 fn fields(bytes: &[u8]) {

@@ -27,6 +27,10 @@ const ED25519: [u8; 7] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 const RSA: [u8; 15] = [
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];
+/// Tag of a BIT STRING in DER.
+const BIT_STRING: u8 = 3;
+/// Tag of an OCTET STRING in DER.
+const OCTET_STRING: u8 = 4;
 /// Where the AlgorithmIdentifier of a key begins at the latest: behind the heads of the outer
 /// sequence and, in PKCS#8, the version.
 const MAX_ALGORITHM_AT: usize = 7;
@@ -44,7 +48,7 @@ pub(super) enum PemKey {
     P256(Vec<u8>),
     /// An Ed25519 key: its 32 bytes, or PKCS#8.
     Ed25519(Vec<u8>),
-    /// An RSA key: SubjectPublicKeyInfo or RSAPublicKey, or RSAPrivateKey (RFC 8017).
+    /// An RSA key: RSAPublicKey or RSAPrivateKey (RFC 8017).
     Rsa(Vec<u8>),
 }
 
@@ -96,7 +100,9 @@ impl Block {
                 if let Some(key) = der.strip_prefix(&ED25519_PUBLIC) {
                     return (key.len() == 32).then(|| PemKey::Ed25519(key.to_vec()));
                 }
-                behind_algorithm(der, &RSA).map(|_| PemKey::Rsa(der.to_vec()))
+                // A BIT STRING without unused bits holds the RSAPublicKey.
+                let key = content(behind_algorithm(der, &RSA)?, BIT_STRING)?;
+                key.strip_prefix(&[0]).map(|key| PemKey::Rsa(key.to_vec()))
             }
             _ => None,
         }
@@ -114,16 +120,23 @@ impl Block {
                 Some(PemKey::Ed25519(der.to_vec()))
             }
             "PRIVATE KEY" => {
-                // An OCTET STRING of 256 to 65,535 bytes holds the RSAPrivateKey.
-                let rest = behind_algorithm(der, &RSA)?;
-                let rest = rest.strip_prefix(&[0x04, 0x82])?;
-                let (length, rest) = rest.split_first_chunk::<2>()?;
-                let key = rest.get(..usize::from(u16::from_be_bytes(*length)))?;
+                // An OCTET STRING holds the RSAPrivateKey.
+                let key = content(behind_algorithm(der, &RSA)?, OCTET_STRING)?;
                 Some(PemKey::Rsa(key.to_vec()))
             }
             _ => None,
         }
     }
+}
+
+/// The content of the string with this tag at the start of `der`, if it has 128 to 65,535 bytes.
+fn content(der: &[u8], tag: u8) -> Option<&[u8]> {
+    let (length, rest) = match der.strip_prefix(&[tag])? {
+        [0x81, length, rest @ ..] => (usize::from(*length), rest),
+        [0x82, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => return None,
+    };
+    rest.get(..length)
 }
 
 /// What follows the AlgorithmIdentifier `algorithm` of a key in DER; `None` if the key has another.

@@ -235,8 +235,10 @@ impl Access {
     }
 }
 
-/// Parses a JSON object. Serde alone would also take the fields from an array.
+/// Parses a JSON object in UTF-8. Serde alone would also take the fields from an array, and pass over
+/// malformed UTF-8 in what it ignores.
 fn from_object<'t, T: Deserialize<'t>>(json: &'t [u8]) -> Option<T> {
-    let is_object = json.trim_ascii_start().first() == Some(&b'{');
-    is_object.then(|| serde_json::from_slice(json).ok())?
+    let json = std::str::from_utf8(json).ok()?;
+    let is_object = json.trim_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(json).ok())?
 }

@@ -133,7 +133,7 @@ pub(crate) fn bind(settings: &AdminSettings) -> Result<BoundAdmin, AdminError> {
         guard: Guard::new(token, name, changes),
         admission: Admission::new(limits, settings.explain),
         // The others are left for requests, which give way to newcomers.
-        max_subscribers: settings.max_connections.div_ceil(2),
+        max_subscribers: settings.max_connections / 2,
         addresses,
     })
 }

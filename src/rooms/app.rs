@@ -8,17 +8,16 @@ use bytes::Bytes;
 use super::admit::{self, NotAdmitted};
 use super::broadcast::Topic;
 use super::encoded::Encoded;
+use super::error::RoomError;
 use super::expiry::Expiries;
 use super::fanout::{self, FanOut};
 use super::http;
 use super::local_rooms::LocalRooms;
 use super::members::{Interest, Membership};
 use super::refusal::{DISMISSALS, Refusal};
-use super::room::RoomError;
 use super::route::RoomName;
-use super::session::LocalSessions;
+use super::session::{self, LocalSessions};
 use super::shared::{RoomNotice, Shared};
-use super::tap;
 use crate::access::{Cap, Grant};
 use crate::protocol::http::{Request, Response, encode_stream_head, query_has};
 use crate::protocol::messages::parse_reaction;
@@ -172,7 +171,7 @@ impl RoomsApp {
             |message: &Encoded| first.extend_from_slice(fanout::form(message, arrival.transport));
         if let Some(session) = arrival.session {
             // Before the counts, which may include taps of the session.
-            tell(&tap::hello(&self.sessions.join(arrival.key, session)));
+            tell(&session::hello(&self.sessions.join(arrival.key, session)));
         }
         tell(&counts.message);
         if arrival.interest >= Interest::Mode && !local.handle.mode().is_open() {

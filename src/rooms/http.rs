@@ -1,8 +1,9 @@
 //! Requests for a room without an upgrade: reading the counts, reacting, and moderating.
 
 use super::admit::{admit, locate, session};
+use super::error::RoomError;
 use super::moderate;
-use super::room::{Room, RoomError};
+use super::room::Room;
 use super::route::RoomName;
 use super::session::Claim;
 use super::shared::Shared;

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::broadcast::{Broadcast, Topic};
+use super::error::RoomError;
 use super::members::{Interest, MemberList, MemberSlot};
-use super::room::{RoomError, Standing};
+use super::room::Standing;
 use super::shared::Shared;
 use super::table::RoomHandle;
 use crate::store::Counter;

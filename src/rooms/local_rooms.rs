@@ -1,13 +1,13 @@
 //! The rooms in which one reactor has members.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::key::RoomKey;
 use super::local_room::LocalRoom;
+use super::shrink::shrink;
 use super::table::RoomTable;
 
 /// The rooms in which one reactor has members, by index, name and id.
@@ -85,13 +85,5 @@ impl LocalRooms {
             shrink(&mut self.by_name);
             shrink(&mut self.by_id);
         }
-    }
-}
-
-/// Gives back most of the memory of a table that was large once.
-pub(super) fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
-    const MIN_CAPACITY: usize = 1024;
-    if table.capacity() > MIN_CAPACITY && table.len() < table.capacity() / 8 {
-        table.shrink_to(table.len() * 2);
     }
 }

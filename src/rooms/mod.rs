@@ -11,7 +11,7 @@
 //!   members.
 //! - `session`: numbered taps, each counted once. `tap`: messages of members with a session.
 //! - `fanout`, `broadcast`, `tcp_memory`: when members are sent something, and how much at a time.
-//! - `table`, `key`, `room`, `watchers`, `encoded`, `activity`: the rooms in memory, shared by all
+//! - `table`, `key`, `room`, `error`, `watchers`, `encoded`, `activity`, `shrink`: the rooms in memory, shared by all
 //!   reactors. `moderation`: what operators and moderators do to them. `limits`: what rooms are held
 //!   to.
 //!
@@ -23,6 +23,7 @@ mod admit;
 mod app;
 mod broadcast;
 mod encoded;
+mod error;
 mod expiry;
 mod fanout;
 mod http;
@@ -40,6 +41,7 @@ mod room;
 mod route;
 mod session;
 mod shared;
+mod shrink;
 mod standalone;
 mod table;
 mod tap;
@@ -48,13 +50,14 @@ mod watchers;
 
 pub(crate) use app::RoomsApp;
 pub use encoded::Encoded;
+pub use error::RoomError;
 pub use limits::RoomLimits;
 pub(crate) use limits::{
     DEFAULT_GRACE, DEFAULT_MAX_IDLE_ROOMS, DEFAULT_MAX_KINDS, DEFAULT_ROOM_CREATE_RATE, MAX_KINDS,
 };
 pub(crate) use permission::Permissions;
 pub(crate) use refusal::DISMISSALS;
-pub use room::{Counts, Room, RoomError};
+pub use room::{Counts, Room};
 pub(crate) use route::{DEFAULT_MAX_ROOM_NAME_BYTES, MAX_ROOM_NAME_BYTES};
 pub use route::{RoomName, RouteError, Router};
 pub(crate) use session::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 
 use super::admit::{NotAdmitted, admit};
-use super::room::RoomError;
+use super::error::RoomError;
 use super::shared::Shared;
 use super::table::RoomHandle;
 use crate::access::Cap;

@@ -3,8 +3,9 @@
 //! the machine after the next flush.
 
 use super::encoded::Encoded;
+use super::error::RoomError;
 use super::refusal::Refusal;
-use super::room::{Room, RoomError, RoomKind, RoomState, Standing};
+use super::room::{Room, RoomKind, RoomState, Standing};
 use crate::protocol::messages::{encode_mode, encode_reset};
 use crate::store::{Retired, RoomMode};
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::broadcast::Topic;
+use super::error::RoomError;
 use super::permission::Permissions;
-use super::room::{Room, RoomError};
+use super::room::Room;
 use super::route::Router;
 use super::session::SessionTable;
 use super::table::{RoomHandle, RoomTable};

@@ -12,8 +12,8 @@ use slab::Slab;
 
 use super::key::RoomKey;
 use super::limits::RoomLimits;
-use super::local_rooms::shrink;
 use super::room::Room;
+use super::shrink::shrink;
 use crate::store::Store;
 
 /// Number of rooms listed under one lock, so that no reactor waits long for it.

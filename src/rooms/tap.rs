@@ -3,16 +3,12 @@
 use std::time::Instant;
 
 use super::app::RoomsApp;
-use super::encoded::Encoded;
 use super::fanout;
 use super::members::Membership;
-use super::session::Claim;
-use crate::protocol::taps::{Hello, encode_ack, encode_hello, encode_refused, parse_tap};
+use super::session::{self, Claim};
+use crate::protocol::taps::{encode_refused, parse_tap};
 use crate::protocol::websocket::frame;
 use crate::reactor::{Client, Connections, Verdict};
-
-/// Room for an acknowledgement in the forms of both transports, in bytes.
-const ACK_BYTES: usize = 80;
 
 impl RoomsApp {
     /// Takes a message from a member that may have a session. `None` if it has none.
@@ -65,13 +61,7 @@ impl RoomsApp {
     /// is told when the socket drains.
     pub(super) fn tell_counted(&mut self, key: u32, connections: &mut Connections<Membership>) {
         if let Some(counted) = self.sessions.counted(key) {
-            let message = Encoded::new(ACK_BYTES, |json| encode_ack(counted, json));
-            fanout::send_unversioned(key, &message, connections);
+            fanout::send_unversioned(key, &session::ack(counted), connections);
         }
     }
-}
-
-/// What a member with a session is told first.
-pub(super) fn hello(hello: &Hello) -> Encoded {
-    Encoded::new(2 * ACK_BYTES, |json| encode_hello(hello, json))
 }

@@ -106,11 +106,11 @@ fn options_answers_cors_preflights() {
     assert_eq!(response.field("Access-Control-Allow-Origin"), Some("*"));
     assert_eq!(
         response.field("Access-Control-Allow-Methods"),
-        Some("GET, POST, OPTIONS")
+        Some("GET, POST, PATCH, DELETE, OPTIONS")
     );
     assert_eq!(
         response.field("Access-Control-Allow-Headers"),
-        Some("Content-Type")
+        Some("Content-Type, Authorization")
     );
     let response = http.get("/party/talk");
     assert_eq!(response.field("Access-Control-Allow-Origin"), Some("*"));

@@ -142,8 +142,8 @@ fn the_presence_key_is_a_reserved_kind() {
     assert_eq!(escaped.status, 400);
     let mut client = Client::enter(&server, "talk");
     client.react("$here");
-    client.react("$her");
-    assert_eq!(client.next_text(), r#"{"$her":1}"#);
+    client.react("her$");
+    assert_eq!(client.next_text(), r#"{"her$":1}"#);
     client.react("$here");
     assert_eq!(client.close_code(), Some(1008));
 }

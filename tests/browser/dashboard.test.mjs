@@ -145,7 +145,7 @@ test("rooms can be searched, sorted, reset and closed", async (context) => {
 
   await page.getByRole("button", { name: "Close main/one" }).click();
   await dialog.getByRole("button", { name: "Close the room" }).click();
-  assert.deepEqual(await Promise.all(members.slice(0, 2).map(({ left }) => left)), [1000, 1000]);
+  assert.deepEqual(await Promise.all(members.slice(0, 2).map(({ left }) => left)), [4503, 4503]);
   await eventually(() => row(page, "main / one").count(), 0);
   assert.equal(members[2].socket.readyState, WebSocket.OPEN, "members of other rooms stay");
   for (const { socket } of members) socket.close();

@@ -283,7 +283,7 @@ async function surpass(world) {
 
 test("over any breaks each tap counts once and no count falls", async () => {
   await explore({
-    runs: 3000,
+    runs: 2000,
     first: 1,
     also: (world) => [inOrder(world)],
     finish: (world) => {
@@ -296,7 +296,7 @@ test("over any breaks each tap counts once and no count falls", async () => {
 
 test("over resets each tap counts once and counts only fall with them", async () => {
   await explore({
-    runs: 1000,
+    runs: 700,
     first: 10_000,
     also: (world) => [
       inOrder(world),
@@ -317,7 +317,7 @@ test("over resets each tap counts once and counts only fall with them", async ()
 
 test("in rooms that freeze each tap is counted or refused once", async () => {
   await explore({
-    runs: 1000,
+    runs: 700,
     first: 20_000,
     also: (world) => [
       inOrder(world),
@@ -340,7 +340,7 @@ test("in rooms that freeze each tap is counted or refused once", async () => {
 test("after a crash no tap counts twice and no count falls", async () => {
   let lost = 0;
   await explore({
-    runs: 2000,
+    runs: 1200,
     first: 30_000,
     // Each tap is of a kind of its own, so a second count can't hide behind a lost tap.
     kinds: (world) => () => `${world.seed}-${world.accepted.size}`,

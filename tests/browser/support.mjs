@@ -17,7 +17,8 @@ import WebSocket from "ws";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 /** The server under test. `OVATION` overrides it. */
 export const binary = process.env.OVATION ?? here("../../target/debug/ovation");
-const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+/** The browser. `CHROMIUM` overrides it. */
+export const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const require = createRequire(import.meta.url);
 
 /** Longest wait for anything that must happen. */
@@ -66,7 +67,7 @@ export class Server {
     throw new Error("the server did not start");
   }
 
-  /** Resets or closes a room. @param {"reset" | "close"} action */
+  /** Acts on a room. @param {"reset" | "close" | "open" | "freeze" | "remove"} action */
   async operate(action, room = "talk") {
     const target = new URL(`rooms/main/${encodeURIComponent(room)}/${action}`, this.admin);
     const answer = await fetch(target, { method: "POST", headers: { "X-Ovation": "1" } });
@@ -74,9 +75,18 @@ export class Server {
   }
 
   async kill() {
+    await this.#end("SIGKILL");
+  }
+
+  /** Stops the server in order. */
+  async stop() {
+    await this.#end("SIGTERM");
+  }
+
+  async #end(signal) {
     if (this.#process.exitCode !== null || this.#process.signalCode) return;
     const ended = once(this.#process, "exit");
-    this.#process.kill("SIGKILL");
+    this.#process.kill(signal);
     await ended;
   }
 
@@ -169,8 +179,8 @@ export async function live(page) {
 }
 
 /** Waits until `read` returns `expected`. */
-export async function eventually(read, expected) {
-  const deadline = Date.now() + PATIENCE_MS;
+export async function eventually(read, expected, patience = PATIENCE_MS) {
+  const deadline = Date.now() + patience;
   for (;;) {
     const found = await read();
     try {

@@ -117,7 +117,11 @@ fn the_map_names_the_homes_of_unsafe() {
     let named: BTreeSet<&str> = homes.split('`').skip(1).step_by(2).collect();
     let has_unsafe = |source: &Source| {
         let mut code = source.code();
-        code.any(|(_, line)| has_word(line, "unsafe") || has_word(line, "unsafe_code"))
+        code.any(|(_, line)| {
+            // A word of Content-Security-Policy.
+            let line = line.replace("'unsafe-inline'", "");
+            has_word(&line, "unsafe") || has_word(&line, "unsafe_code")
+        })
     };
     let sources = source::all();
     let found: BTreeSet<&str> = sources

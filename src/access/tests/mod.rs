@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 
 use super::claims::{Audience, Seconds};
-use super::keys::MAX_KEYS;
+use super::keys::{MAX_KEYS, MAX_KEYS_WITHOUT_KID};
 use super::mint::{Mint, MintError};
 use super::verify::{CLOCK_LEEWAY, MAX_TOKEN_BYTES};
 use super::*;
@@ -60,10 +60,10 @@ fn check(access: &Access, token: &str) -> Result<Grant, Denied> {
 }
 
 /// A token with any header and payload, signed with [`SECRET`].
-fn raw(header: &str, payload: &str) -> String {
+fn raw(header: &str, payload: impl AsRef<[u8]>) -> String {
     use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-    let message = format!("{}.{}", encode(header), encode(payload));
+    let encode = |text: &[u8]| BASE64URL_NOPAD.encode(text);
+    let message = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_ref()));
     let key = EncodingKey::from_secret(SECRET);
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
@@ -173,6 +173,17 @@ fn a_malformed_token_is_refused() {
 }
 
 #[test]
+fn ignored_claims_must_be_utf8_too() {
+    let payload = |ignored: &[u8]| [br#"{"channel":"main/talk","a":""#, ignored, br#""}"#].concat();
+    let check = |ignored: &[u8]| {
+        let token = raw(r#"{"alg":"HS256"}"#, payload(ignored));
+        check(&with_secret(), &token).map(|_| ())
+    };
+    assert_eq!(check("❤".as_bytes()), Ok(()));
+    assert_eq!(check(b"\x80"), Err(Flaw::Claims.into()));
+}
+
+#[test]
 fn a_kid_chooses_its_key() {
     let known: serde_json::Value = serde_json::from_slice(key!("set.json")).unwrap();
     let mut set = known["keys"][1].clone();
@@ -254,10 +265,17 @@ fn keys_that_cannot_be_used_are_refused() {
     let short = Keys::default().add_secret(&SECRET[1..]);
     assert_eq!(short, Err(KeyError::ShortSecret(31)));
     let mut keys = Keys::default();
-    for _ in 0..MAX_KEYS {
+    for _ in 0..MAX_KEYS_WITHOUT_KID {
         keys.add_secret(SECRET).unwrap();
     }
-    assert_eq!(keys.add_secret(SECRET), Err(KeyError::TooMany));
+    assert_eq!(keys.add_secret(SECRET), Err(KeyError::TooManyWithoutKid));
+    // 256 bytes in Base64: the last digit has four bits too many, which are zero.
+    let modulus = "x".repeat(341) + "w";
+    let key = |kid| format!(r#"{{"kty":"RSA","n":"{modulus}","e":"AQAB","kid":"{kid}"}}"#);
+    for kid in MAX_KEYS_WITHOUT_KID..MAX_KEYS {
+        keys.add_public(key(kid).as_bytes()).unwrap();
+    }
+    assert_eq!(keys.add_public(key(99).as_bytes()), Err(KeyError::TooMany));
 }
 
 #[test]

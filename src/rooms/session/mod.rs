@@ -7,14 +7,17 @@
 //! atomic step.
 //!
 //! - `table`: the sessions of all reactors, and of clients that have gone for a while.
-//! - `local`: the members of one reactor that have a session. `file`: the sessions over a restart.
+//! - `local`: the members of one reactor that have a session. `message`: what they are told. `file`:
+//!   the sessions over a restart.
 
 mod file;
 mod local;
+mod message;
 mod table;
 
 pub(crate) use file::SessionFile;
 pub(super) use local::LocalSessions;
+pub(super) use message::{ack, hello};
 pub(super) use table::Claim;
 pub(crate) use table::{DEFAULT_MAX_SESSIONS, DEFAULT_SESSION_MEMORY, SessionTable};
 

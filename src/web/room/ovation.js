@@ -29,22 +29,21 @@ const MAX_KIND_BYTES = 32;
 const MAX_TAPS = 50;
 /** Minimum time between two messages: taps in between travel together. */
 const SEND_MS = 250;
-const FIRST_RETRY_MS = 1000;
-const MAX_RETRY_MS = 30_000;
-const REFUSED_RETRY_MS = 120_000;
+const [FIRST_RETRY_MS, MAX_RETRY_MS, REFUSED_RETRY_MS] = [1000, 30_000, 120_000];
 /** A connection that lasted this long resets the retry delay. */
 const GOOD_AFTER_MS = 5000;
 const TIMEOUT_MS = 10_000;
-/** Time after which taps that the server hasn't acknowledged are sent again, and how often in a row
- * until the client connects anew. */
-const RESEND_MS = 5000;
-const MAX_RESENDS = 3;
-/** Time for which a page that wakes listens before it connects anew. */
+/** Time after which taps that aren't acknowledged are sent again, and how often on a connection. */
+const [RESEND_MS, MAX_RESENDS] = [5000, 3];
+/** Time for which a page that wakes waits for an answer before it connects anew. */
 const LISTEN_MS = 1000;
+/** Maximum time between two looks at the connection. */
+const WATCH_MS = 5000;
+/** A message that the server acknowledges and never counts: no session gets to its number. */
+const PROBE = `{"kind":"?","n":1,"id":${Number.MAX_SAFE_INTEGER}}`;
 /** Failed WebSockets in a row before the client tries server-sent events. Higher once a WebSocket
  * has worked, because then the server is more likely to be down. */
-const SOCKET_TRIES = 3;
-const KNOWN_SOCKET_TRIES = 8;
+const [SOCKET_TRIES, KNOWN_SOCKET_TRIES] = [3, 8];
 /** Close codes after which the client doesn't come back by itself, and why. */
 const FINAL = { 4500: "token", 4501: "permission", 4502: "origin", 4503: "closed" };
 /** Statuses of a POST that refuse its taps, and why. */
@@ -63,6 +62,7 @@ const plus = (counts, messages) => {
   for (const { kind, n } of messages) add(sum, kind, n);
   return sum;
 };
+const isHidden = () => globalThis.document?.visibilityState === "hidden";
 const isGone = (state) => state === "closed" || state === "refused";
 /** A random delay that grows with the number of failures in a row. */
 const backoff = (failures) =>
@@ -95,8 +95,7 @@ export class OvationRoom extends EventTarget {
   #last = 0;
   /** What the server said first: its number, its heartbeat, and how long it remembers sessions. */
   #hello = { $server: undefined, $heartbeat: 0, $memory: 0 };
-  /** Taps whose fate the hello of this connection settled; undefined before it, and after the first
-   * counts. */
+  /** Taps whose fate the hello of this connection settled, until its first counts. */
   #settled;
   /** Taps that the server may not have counted, because it lost their numbers. They stay shown. */
   #lostTaps = new Map();
@@ -114,8 +113,8 @@ export class OvationRoom extends EventTarget {
   #link;
   /** Number of this connection. Events of earlier ones are ignored. */
   #generation = 0;
+  /** Failed attempts in a row, and with this transport. */
   #failures = 0;
-  /** Failed attempts with this transport in a row. */
   #tries = 0;
   #hadSocket = false;
   #hasCounts = false;
@@ -123,7 +122,7 @@ export class OvationRoom extends EventTarget {
   #resends = 0;
   #postFailures = 0;
   #retryTimer;
-  #silenceTimer;
+  #watchTimer;
   #sendTimer;
   #resendTimer;
 
@@ -209,9 +208,9 @@ export class OvationRoom extends EventTarget {
   handleEvent({ type }) {
     const isOpen = this.#state === "open";
     if (type === "offline") return void (isOpen && this.#lost());
-    if (globalThis.document?.visibilityState === "hidden") return this.#flush(true);
+    if (isHidden()) return this.#flush(true);
     if (isOpen) {
-      if (this.#silence() > 1.25 * (this.#hello.$heartbeat || MAX_RETRY_MS)) this.#listen();
+      if (this.transport === "websocket" || this.#silence() > 1.25 * this.#hello.$heartbeat) this.#probe();
     } else if (this.#state !== "connecting" || Date.now() - this.#since > GOOD_AFTER_MS) {
       // A random delay, because the whole hall comes back at the same moment.
       this.#failures = 0;
@@ -253,7 +252,7 @@ export class OvationRoom extends EventTarget {
 
   #hangUp() {
     this.#generation++;
-    for (const timer of [this.#retryTimer, this.#silenceTimer, this.#sendTimer, this.#resendTimer]) clearTimeout(timer);
+    for (const timer of [this.#retryTimer, this.#watchTimer, this.#sendTimer, this.#resendTimer]) clearTimeout(timer);
     this.#sendTimer = this.#resendTimer = this.#settled = undefined;
     this.#resends = 0;
     for (const message of this.#pending) {
@@ -291,25 +290,28 @@ export class OvationRoom extends EventTarget {
     return Date.now() - this.#heardAt;
   }
 
-  /** Connects anew when the server has been silent for too long. */
+  /** Watches the connection: connects anew after a silence, or if the page slept and hears nothing. */
   #watch() {
-    const limit = 2.5 * this.#hello.$heartbeat;
-    if (!limit) return;
-    const check = () => {
-      const over = this.#silence() - limit;
-      if (over < 0) this.#watch();
-      else if (over < LISTEN_MS) this.#lost();
-      // The page was frozen.
-      else this.#listen();
-    };
-    this.#silenceTimer = setTimeout(check, Math.min(limit, limit - this.#silence()));
+    const limit = 2.5 * this.#hello.$heartbeat || Infinity;
+    const delay = Math.min(WATCH_MS, Math.max(0, limit - this.#silence()));
+    const due = Date.now() + delay;
+    this.#watchTimer = setTimeout(() => {
+      // Timers of hidden pages are always late.
+      if (!isHidden() && Date.now() - due > LISTEN_MS) this.#probe();
+      else if (this.#silence() >= limit) this.#lost();
+      else this.#watch();
+    }, delay);
   }
 
-  /** Connects anew unless something arrives. What arrived while the page was frozen comes at once. */
-  #listen() {
-    const heardAt = this.#heardAt;
-    clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => (heardAt === this.#heardAt ? this.#dial() : this.#watch()), LISTEN_MS);
+  /** Connects anew unless the server answers, after what arrived while the page slept. */
+  #probe() {
+    if (this.transport === "sse") return void this.#dial();
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => {
+      const sentAt = Date.now();
+      if (!this.#isClosing()) this.#send(PROBE);
+      this.#watchTimer = setTimeout(() => (this.#heardAt > sentAt ? this.#watch() : this.#dial()), LISTEN_MS);
+    }, LISTEN_MS / 2);
   }
 
   /** @param {string} text */
@@ -400,7 +402,7 @@ export class OvationRoom extends EventTarget {
     // The very first counts aren't increases.
     if (this.#hasCounts) for (const [kind, count] of this.#shown) add(increases, kind, count - (before.get(kind) ?? 0));
     this.#hasCounts = true;
-    if (isFirst) this.#opened();
+    if (isFirst) this.#open();
     this.#tellCounts(increases, false);
   }
 
@@ -410,8 +412,8 @@ export class OvationRoom extends EventTarget {
       if (count > (this.#shown.get(kind) ?? 0)) this.#shown.set(kind, count);
   }
 
-  /** Handles the first counts of a connection. */
-  #opened() {
+  /** Begins to use a connection, which has brought its first counts. */
+  #open() {
     clearTimeout(this.#retryTimer);
     this.#settled = undefined;
     this.#tries = 0;
@@ -421,11 +423,10 @@ export class OvationRoom extends EventTarget {
     this.#flush();
   }
 
-  /** Sends the next message that waits, and later those behind it. If the page is being left, sends
-   * all at once. */
+  /** Sends the next message that waits, and later those behind it; all at once if the page is left. */
   #flush(isLeaving = false) {
     const isSocket = this.transport === "websocket";
-    if (this.#state !== "open" || (this.#sendTimer && !(isLeaving && isSocket))) return;
+    if (this.#state !== "open" || this.#isClosing() || (this.#sendTimer && !(isLeaving && isSocket))) return;
     // Posts go one after the other, so that they arrive in order.
     const message = this.#pending.find(({ isSent }) => !isSent || !isSocket);
     if (!message || message.isSent) return;
@@ -433,12 +434,20 @@ export class OvationRoom extends EventTarget {
     const isNew = !message.id;
     message.id ??= ++this.#last;
     const text = JSON.stringify({ kind: message.kind, n: message.n, id: message.id });
-    if (isSocket) {
-      /** @type {WebSocket} */ (this.#link).send(text);
-      if (!this.#resendTimer) this.#resendLater();
-    } else this.#post(message, text, isNew);
+    if (isSocket) this.#send(text);
+    else this.#post(message, text, isNew);
+    if (isSocket && !this.#resendTimer) this.#resendLater();
     if (isLeaving && isSocket) this.#flush(true);
     else this.#flushLater(SEND_MS);
+  }
+
+  /** Whether the connection has begun to close. Its close event, which says why, may come later. */
+  #isClosing() {
+    return this.#link.readyState > WebSocket.OPEN;
+  }
+
+  #send(text) {
+    /** @type {WebSocket} */ (this.#link).send(text);
   }
 
   #flushLater(delay) {
@@ -495,8 +504,8 @@ export class OvationRoom extends EventTarget {
   }
 
   #tellState() {
-    const { mode, queued, transport } = this;
-    this.#tell("state", { state: this.#state, mode, queued, transport, reason: this.#reason });
+    const { state, mode, queued, transport, reason } = this;
+    this.#tell("state", { state, mode, queued, transport, reason });
   }
 
   #tellCounts(increases, own) {

@@ -1,4 +1,5 @@
 // The class OvationRoom outside of a browser, with connections and a clock that the test controls.
+import assert from "node:assert/strict";
 import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -67,6 +68,23 @@ export function enterByStream(counts = {}, options = {}) {
   room.connect();
   link().greets(counts);
   return room;
+}
+
+export const tap = (room, times = 1, kind = "love") => {
+  for (let tap = 0; tap < times; tap++) assert.ok(room.react(kind));
+};
+
+/** Waits until the client connects anew, or for longer than any retry delay. */
+export function wait(most = 31_000) {
+  const before = links.length;
+  for (let waited = 0; waited < most && links.length === before; waited += 50) pass(50);
+}
+
+/** Records the details of an event. */
+export function record(room, type) {
+  const details = [];
+  room.addEventListener(type, ({ detail }) => details.push(detail));
+  return details;
 }
 
 export const shown = (room, kind = "love") => room.counts.get(kind) ?? 0;

@@ -9,11 +9,15 @@ export const link = () => links.at(-1);
 
 /** A WebSocket or event stream, as the client sees it. */
 export class Link extends EventTarget {
+  static OPEN = 1;
   /** Messages from the client: what it sent, when, and what the model hasn't read yet. */
   sent = [];
   times = [];
   unread = [];
+  /** Number of messages that only ask for an answer. */
+  probes = 0;
   isClosed = false;
+  readyState = 1;
 
   constructor(url) {
     super();
@@ -32,6 +36,11 @@ export class Link extends EventTarget {
   send(text) {
     assert.ok(!this.isClosed, "nothing is sent on a closed connection");
     const message = JSON.parse(text);
+    if (message.id === Number.MAX_SAFE_INTEGER) {
+      this.probes++;
+      this.unread.push(message);
+      return;
+    }
     this.sent.push(message);
     this.times.push(Date.now());
     this.unread.push(message);
