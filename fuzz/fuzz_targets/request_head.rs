@@ -60,7 +60,7 @@ fn answer(request: &Request<'_>, length: usize) {
     let origins = Origins::only(vec![ORIGIN.to_owned()]);
     let mut output = Vec::new();
     match upgrade::accept_key(request) {
-        Ok(accept) => upgrade::encode_switching_protocols(&accept, &mut output),
+        Ok(accept) => upgrade::encode_switching_protocols(request, &accept, &mut output),
         Err(error) => Response::from(error).encode(request, &origins, &mut output),
     }
     check_head(&output);
